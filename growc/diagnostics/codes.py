@@ -1,0 +1,39 @@
+"""Every diagnostic code with its text; `growc explain CODE` prints it.
+
+Ranges: 0xx files and YAML, 1xx the language, 2xx model sources and tracing, 3xx growth, 4xx invariants,
+5xx data, 6xx plans and runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the shell sees."""
+
+    CLEAN = 0
+    FINDINGS = 1
+    CANNOT_RUN = 2
+    INTERRUPTED = 3
+
+
+@dataclass(frozen=True)
+class Code:
+    """One kind of finding: a title, what it means and how to mend it, and the exit code it leads to."""
+
+    title: str
+    text: str
+    exit: ExitCode = ExitCode.FINDINGS
+
+
+CODES: dict[str, Code] = {
+    # 0xx: files and YAML
+    # 1xx: the language
+    # 2xx: model sources and tracing
+    # 3xx: growth
+    # 4xx: invariants
+    # 5xx: data
+    # 6xx: plans and runs
+}

@@ -1,0 +1,1 @@
+"""The growth graph: model states, and the training and growing between them."""

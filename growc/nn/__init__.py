@@ -1,0 +1,1 @@
+"""The few modules that growth needs and transformers lacks."""

@@ -1,0 +1,1 @@
+"""From YAML to a checked spec: values with their places, the schema, and its JSON form."""
