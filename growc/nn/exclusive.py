@@ -1,0 +1,142 @@
+"""Sibling-exclusive routing: one winner per group of siblings, then the router's own top-K over the winners.
+
+Losers' logits become -inf before the stock rule sees them, so every scoring rule (softmax or sigmoid, gates
+renormalised or not, top-K before or after the softmax, selection bias, routing groups, sparse mixer) stays what it
+was. While siblings are identical, the winners' logits are the source's logits, and the layer computes exactly its
+source: mask the losers, then the ordinary top-K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from growc.nn.rewired import Rewired, plain_sum, selection_bias
+
+
+class Siblings:
+    """Which slots of a layer are siblings, and who wins among them.
+
+    Its index tensors follow from the config, so they are no buffers: no checkpoint or shard holds them.
+
+    Args:
+        replicas: sizes of the groups in slot order; their sum is the number of experts.
+    """
+
+    def __init__(self, replicas: Iterable[int]) -> None:
+        sizes = list(replicas)
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        widest = range(max(sizes))
+        self.members = [[s + min(c, size - 1) for c in widest] for s, size in zip(starts, sizes, strict=True)]
+        self.absent = [[c >= size for c in widest] for size in sizes]
+        self.group = [g for g, size in enumerate(sizes) for _ in range(size)]
+        self._placed: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Members (groups, widest), absent (groups, widest) and group of every slot (experts,), on `device`."""
+        if device not in self._placed:
+            self._placed[device] = (
+                torch.tensor(self.members, device=device),
+                torch.tensor(self.absent, device=device),
+                torch.tensor(self.group, device=device),
+            )
+        return self._placed[device]
+
+    def winners(self, keys: Tensor, hidden: Tensor) -> Tensor:
+        """A mask of shape (tokens, experts) with one True per token and group.
+
+        The highest key wins. Equal keys (fresh copies) are told apart by the number of positive features of the
+        token, modulo the size of the group: a unique winner, without parameters, the same on every layout of ranks,
+        and the tokens of a group spread over its siblings.
+
+        Args:
+            keys: what siblings compete with, of shape (tokens, experts).
+            hidden: the tokens, of shape (tokens, features).
+        """
+        members, absent, group = self.tensors(keys.device)
+        grouped = keys.detach()[:, members].masked_fill(absent, -torch.inf)
+        tied = grouped == grouped.amax(dim=-1, keepdim=True)
+        slots = torch.arange(members.shape[1], device=keys.device)
+        sizes = (~absent).sum(dim=1, keepdim=True)
+        token = (hidden.detach() > 0).sum(dim=-1)
+        turn = (slots - token[:, None, None]) % sizes
+        winner = torch.where(tied, turn, members.shape[1]).argmin(dim=-1)
+        slot_of_winner = members.gather(1, winner.T).T
+        return slot_of_winner[:, group] == torch.arange(keys.shape[1], device=keys.device)
+
+    def first(self, bias: Tensor) -> Tensor:
+        """Every slot's bias replaced by that of the first sibling of its group, of shape (experts,).
+
+        A group stands among the groups by its original's bias: noise on the bias of a copy moves tokens between
+        siblings only, and the grown layer stays exact.
+        """
+        members, _, group = self.tensors(bias.device)
+        return bias[members[:, 0]][group]
+
+
+class ExclusiveRouting(nn.Module):
+    """Mixed into a stock router class by `make_exclusive`; parameters and their names stay the stock router's."""
+
+    siblings: Siblings
+
+    @override
+    def forward(self, hidden_states: Tensor) -> Any:
+        """What the stock router returns, with losers never selected."""
+        hidden = hidden_states.reshape(-1, hidden_states.shape[-1])
+        bias = selection_bias(self)
+        if bias is None:
+            with Rewired(None, lambda linear: self._masked(linear(), hidden), plain_sum):
+                return super().forward(hidden_states)
+
+        # Siblings compete with score + bias, and only the stock rule knows the score: read it without gradients,
+        # then run the rule on the winners. The linear map is computed once.
+        logits, keys = self._read(hidden_states, bias)
+        losers = ~self.siblings.winners(keys, hidden)
+
+        def standing(scores: Tensor, bias: Tensor) -> Tensor:
+            return (scores + self.siblings.first(bias)).masked_fill(losers, -torch.inf)
+
+        with Rewired(bias, lambda _: logits.masked_fill(losers, -torch.inf), standing):
+            return super().forward(hidden_states)
+
+    def _masked(self, logits: Tensor, hidden: Tensor) -> Tensor:
+        return logits.masked_fill(~self.siblings.winners(logits, hidden), -torch.inf)
+
+    def _read(self, hidden_states: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits with their gradient, and selection scores without, both of shape (tokens, experts)."""
+        read: dict[str, Tensor] = {}
+        grad = torch.is_grad_enabled()
+
+        def linear_once(linear: Callable[[], Tensor]) -> Tensor:
+            with torch.set_grad_enabled(grad):
+                read["logits"] = linear()
+            return read["logits"].detach()
+
+        def keep(scores: Tensor, bias: Tensor) -> Tensor:
+            read["keys"] = scores + bias
+            return read["keys"]
+
+        with torch.no_grad(), Rewired(bias, linear_once, keep):
+            super().forward(hidden_states)
+        return read["logits"], read["keys"]
+
+
+@cache
+def _exclusive_class(router: type[nn.Module]) -> type[nn.Module]:
+    return cast(type[nn.Module], type(f"Exclusive{router.__name__}", (ExclusiveRouting, router), {}))
+
+
+def make_exclusive(router: nn.Module, replicas: Iterable[int]) -> None:
+    """Turn a stock router into an exclusive one, in place.
+
+    Args:
+        router: a stock router whose experts are the slots.
+        replicas: sizes of the groups of siblings, in slot order.
+    """
+    router.__class__ = _exclusive_class(type(router))
+    router.siblings = Siblings(replicas)

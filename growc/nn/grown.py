@@ -1,0 +1,75 @@
+"""Models that stock transformers cannot express: layers that differ in experts, and routers that know siblings.
+
+For every stock family the config and model classes are derived on first use; nothing here names a family.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from typing_extensions import override
+
+from growc.nn.exclusive import make_exclusive
+from growc.operators.grown_config import GROWN
+
+
+class GrownConfig(PreTrainedConfig):
+    """What `model_type: growc` resolves to; `from_dict` answers with the config class of the source family."""
+
+    model_type = GROWN
+
+    @override
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        config_class, _ = grown_classes(config_dict[GROWN]["model_type"])
+        return config_class.from_dict(config_dict, **kwargs)
+
+
+@cache
+def grown_classes(model_type: str) -> tuple[type[PreTrainedConfig], type[PreTrainedModel]]:
+    """The config and causal language model classes of grown models of one stock family, known to the Auto classes."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+
+    stock_config: type[PreTrainedConfig] = CONFIG_MAPPING[model_type]
+    stock_model: type[PreTrainedModel] = MODEL_FOR_CAUSAL_LM_MAPPING[stock_config]
+    # from_dict of the stock class, not of GrownConfig, which would come back here.
+    config_class = type(f"Grown{stock_config.__name__}", (stock_config,), {"model_type": GROWN})
+
+    def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        stock_model.__init__(self, config, *args, **kwargs)
+        _differ(self, config)
+
+    model_class = type(
+        f"Grown{stock_model.__name__}", (stock_model,), {"__init__": __init__, "config_class": config_class}
+    )
+    AutoModelForCausalLM.register(config_class, model_class)
+    conversion = get_checkpoint_conversion_mapping(model_type)
+    if conversion is not None:
+        register_checkpoint_conversion_mapping(model_class.__name__, conversion, overwrite=True)
+    return config_class, model_class
+
+
+def _differ(model: PreTrainedModel, config: Any) -> None:
+    """Rebuild the layers whose sizes differ from the config's, and let routers know their siblings."""
+    layers = next(
+        m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
+    )
+    rebuilt = False
+    for index, entry in ((int(i), e) for i, e in config.growc["layers"].items()):
+        sizes = {key: value for key, value in entry.items() if key not in ("replicas", "router")}
+        if any(getattr(config, key) != value for key, value in sizes.items()):
+            of_layer = copy.copy(config)
+            for key, value in sizes.items():
+                setattr(of_layer, key, value)
+            layers[index] = type(layers[index])(of_layer, index)
+            rebuilt = True
+        if "replicas" in entry:
+            make_exclusive(model.get_submodule(entry["router"]), entry["replicas"])
+    if rebuilt:
+        model.post_init()
