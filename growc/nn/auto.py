@@ -10,6 +10,6 @@ def register() -> None:
     """Let AutoConfig and AutoModelForCausalLM load `model_type: growc`. Called once transformers' Auto exists."""
     from transformers.models.auto.configuration_auto import AutoConfig
 
-    from growc.nn.grown import GrownConfig
+    from growc.nn.config import GrownConfig
 
     AutoConfig.register(GrownConfig.model_type, GrownConfig)

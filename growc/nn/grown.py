@@ -13,22 +13,9 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from typing_extensions import override
 
 from growc.nn.exclusive import make_exclusive
 from growc.operators.grown_config import GROWN
-
-
-class GrownConfig(PreTrainedConfig):
-    """What `model_type: growc` resolves to; `from_dict` answers with the config class of the source family."""
-
-    model_type = GROWN
-
-    @override
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        config_class, _ = grown_classes(config_dict[GROWN]["model_type"])
-        return config_class.from_dict(config_dict, **kwargs)
 
 
 @cache
