@@ -1,1 +1,19 @@
-"""From a model's source to what it is: tensors, sites, axes and cost, traced without weights."""
+"""What a model is: from a Hugging Face config, folder or hub name to a `ModelGraph`.
+
+`resolve` finds a spec's model and `inspect` describes it: built on the meta device without weights, traced by torch.fx,
+with its sites (where it can grow), axes (what must grow together) and cost (parameters, FLOPs per token by part).
+No family is known by name.
+"""
+
+from growc.model.graph import (
+    AttentionTerm,
+    Axis,
+    AxisDim,
+    Blocks,
+    Cost,
+    ModelGraph,
+    TensorInfo,
+)
+from growc.model.inspect import inspect
+
+__all__ = ["AttentionTerm", "Axis", "AxisDim", "Blocks", "Cost", "ModelGraph", "TensorInfo", "inspect"]

@@ -1,0 +1,169 @@
+"""What must grow together, from the sensitivity of tensor shapes to config fields.
+
+Each whole-number field is changed a little, the model is rebuilt on the meta device, and the dimensions that move are
+read off: exact, with coefficients, and it says which key to write. A reduction to the first layers that show every
+kind of block keeps this fast; what moves in one block moves in all of its kind.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from growc.diagnostics import GrowcError
+from growc.model.build import REFUSALS, build_meta
+from growc.model.graph import Axis, AxisDim, Blocks
+from growc.model.layers import layer_of
+from growc.model.trace import trace
+from growc.operators.sites import MoeSite
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How a config states its depth: the key of the number of layers, and the keys that hold one value per layer."""
+
+    field: str | None
+    lists: tuple[str, ...]
+
+
+def depth_of(config: PreTrainedConfig, layers: int) -> Depth:
+    """Find the depth's keys; `field` is None where no top-level key gives the number of layers."""
+    field = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    fields = config.to_dict()
+    if fields.get(field) != layers:
+        return Depth(None, ())
+    return Depth(field, tuple(k for k, v in fields.items() if isinstance(v, list) and len(v) == layers))
+
+
+def find(config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, depth: Depth) -> tuple[Axis, ...]:
+    """The axes of `config`, whose meta model is `model`, with the tensor names of the whole model."""
+    small, base = _reduction(config, model, blocks, depth)
+    spread = _Spread(blocks, base)
+    axes = (_axis(small, base, field, size, spread) for field, size in _fields(small) if field != depth.field)
+    return tuple(axis for axis in axes if axis)
+
+
+def pinned(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The config with an explicit `head_dim`, where the model reads one but would derive it from the residual width.
+
+    Left implicit, it would tie the width of heads to that of the residual stream.
+    """
+    width, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
+    if getattr(config, "head_dim", None) or not width or not heads or width % heads:
+        return config
+    small = _with(config, {config.attribute_map.get("num_hidden_layers", "num_hidden_layers"): 1})
+    explicit = {"head_dim": width // heads}
+    if _try_shapes(small) != _try_shapes(_with(small, explicit)):
+        return config
+    return _with(config, explicit) if _is_free(small, "head_dim", 2 * width // heads) else config
+
+
+def _is_free(config: PreTrainedConfig, field: str, size: int) -> bool:
+    """Whether a field may change alone: shapes move, and the forward pass still fits together."""
+    try:
+        changed = build_meta(_with(config, {field: size}))
+        trace(changed, 1)
+    except (GrowcError, *REFUSALS):
+        return False
+    return _shapes(changed) != _try_shapes(config)
+
+
+def expert_field(axes: Iterable[Axis], moe: Iterable[MoeSite]) -> str | None:
+    """The one field that moves every expert tensor's first dimension one for one."""
+    stacks = {name for site in moe for name in site.expert_tensors}
+    ones = {axis.field: {d.tensor for d in axis.dims if d.dim == 0 and d.factor == 1} for axis in axes}
+    found = [field for field, moved in ones.items() if stacks and stacks <= moved]
+    return found[0] if len(found) == 1 else None
+
+
+class _Spread:
+    """From tensor names of the reduced model to all tensors of the whole model they stand for."""
+
+    def __init__(self, blocks: Blocks, reduced: Shapes) -> None:
+        self.path = blocks.path
+        self.alike: dict[str, list[int]] = defaultdict(list)
+        for layer, letter in enumerate(blocks.letters):
+            self.alike[letter].append(layer)
+        kept = {layer for name in reduced if (layer := layer_of(self.path, name)) is not None}
+        self.first = {layers[0]: layers for layers in self.alike.values() if layers[0] in kept}
+
+    def __call__(self, name: str) -> Iterator[str]:
+        layer = layer_of(self.path, name)
+        if layer is None:
+            yield name
+            return
+        inner = name.removeprefix(f"{self.path}.{layer}.")
+        for like in self.first.get(layer, ()):  # later blocks of a kind add nothing to the first
+            yield f"{self.path}.{like}.{inner}"
+
+
+def _axis(config: PreTrainedConfig, base: Shapes, field: str, size: int, spread: _Spread) -> Axis | None:
+    for changed in (
+        2 * size,
+        size + 1,
+        size + 2,
+        3 * size,
+    ):  # the first size that validators and builders accept
+        moved = _try_shapes(_with(config, {field: changed}))
+        if moved is None:
+            continue
+        dims = tuple(
+            AxisDim(whole, dim, (after - before) / (changed - size))
+            for name, shape in base.items()
+            for dim, (before, after) in enumerate(zip(shape, moved.get(name, shape), strict=True))
+            if before != after
+            for whole in spread(name)
+        )
+        structural = moved.keys() != base.keys()
+        return Axis(field, size, dims, structural) if dims or structural else None
+    return None
+
+
+def _fields(config: PreTrainedConfig) -> Iterator[tuple[str, int]]:
+    for field, size in config.to_dict().items():
+        if type(size) is int and size > 0 and not field.endswith("token_id"):
+            yield field, size
+
+
+def _reduction(
+    config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, depth: Depth
+) -> tuple[PreTrainedConfig, Shapes]:
+    """The shortest model that starts with the same layers and shows every kind of block; the whole one if none does."""
+    whole = _shapes(model)
+    layers = len(blocks.letters)
+    shown = next((n for n in range(1, layers) if set(blocks.letters[:n]) == set(blocks.letters)), layers)
+    if depth.field is None or shown == layers:
+        return config, whole
+    lists = {name: getattr(config, name)[:shown] for name in depth.lists}
+    small = _with(config, {depth.field: shown, **lists})
+    shapes = _try_shapes(small)
+    return (small, shapes) if shapes is not None and shapes.items() <= whole.items() else (config, whole)
+
+
+def _with(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
+    changed = copy.deepcopy(config)
+    for field, item in fields.items():
+        setattr(changed, field, item)
+    return changed
+
+
+def _try_shapes(config: PreTrainedConfig) -> Shapes | None:
+    try:
+        return _shapes(build_meta(config))
+    except GrowcError:  # this size is none that the model can have
+        return None
+
+
+def _shapes(model: PreTrainedModel) -> Shapes:
+    """Shapes of all state, tied parameters under each of their names."""
+    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    persistent = model.state_dict().keys()
+    return {name: tuple(tensor.shape) for name, tensor in named if name in persistent}

@@ -1,0 +1,113 @@
+"""From a Hugging Face config mapping to a config object, and from that to a model on the meta device."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    AutoModelForCausalLM,
+)
+
+from growc.diagnostics import fail
+from growc.model import attention, limits
+from growc.nn.auto import register
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+NOT_CARRIED = frozenset({"auto_map", "quantization_config", "attn_implementation", "experts_implementation"})
+"""Keys that name code to fetch or kernels to use: a config is data, and the engine chooses the kernels."""
+
+BOOKKEEPING = frozenset(
+    {"transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id"}
+)
+"""Keys that say nothing about the model's structure."""
+
+REFUSALS = (
+    StrictDataclassError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+)
+"""What transformers and torch raise at a config that they cannot build."""
+
+
+def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
+    """The config object of a mapping with a `model_type`.
+
+    Errors: GROW201 (type missing or unknown), GROW202 (transformers refuses the values), GROW203 (impossible sizes).
+    """
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str):
+        fail("GROW201", "the config has no model_type", help="add one, such as `model_type: qwen3_moe`")
+    register()
+    if model_type not in CONFIG_MAPPING:
+        _unknown(model_type)
+    given = {k: v for k, v in values.items() if k not in NOT_CARRIED and not k.startswith("_")}
+    try:
+        config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(copy.deepcopy(given))
+    except REFUSALS as error:
+        _refuse(model_type, error)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        _unknown(model_type)
+    limits.check(config)
+    return config
+
+
+def canonical(config: PreTrainedConfig) -> dict[str, Any]:
+    """The config as a mapping: every field explicit, aliases resolved, private keys and bookkeeping left out."""
+    fields = config.to_dict()
+    return json.loads(
+        json.dumps({k: v for k, v in fields.items() if k not in BOOKKEEPING and not k.startswith("_")})
+    )
+
+
+def build_meta(config: PreTrainedConfig, dtype: torch.dtype = torch.bfloat16) -> PreTrainedModel:
+    """The causal language model of a config, without weights, for tracing: on the meta device, in evaluation mode.
+
+    Attention is the opaque `growc::attention`. Experts run as batched products, whose FLOPs torch counts. Rotary
+    frequencies that depend on the data (`dynamic`) are replaced by plain ones: they touch no shape.
+    """
+    attention.register()
+    own = copy.deepcopy(config)
+    rope = getattr(own, "rope_parameters", None)
+    if isinstance(rope, dict) and rope.get("rope_type") == "dynamic":
+        own.rope_parameters = {**rope, "rope_type": "default"}
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                own, attn_implementation=attention.NAME, experts_implementation="batched_mm", dtype=dtype
+            )
+    except REFUSALS as error:
+        _refuse(config.model_type, error)
+    return model.eval()
+
+
+def _unknown(model_type: str) -> NoReturn:
+    near = difflib.get_close_matches(model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, n=3)
+    fail(
+        "GROW201",
+        f"transformers has no causal language model of type {model_type!r}",
+        help=f"did you mean {' or '.join(near)}?" if near else "model_type is one of transformers' own names",
+    )
+
+
+def _refuse(model_type: str, error: BaseException) -> NoReturn:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    fail(
+        "GROW202",
+        f"transformers cannot build this {model_type} config: {reason}",
+        help="correct the value named",
+    )

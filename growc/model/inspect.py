@@ -1,0 +1,113 @@
+"""From a config to a `ModelGraph`: build on the meta device, trace, find sites and axes, count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, fx
+
+from growc.diagnostics import fail
+from growc.model import axes, cost, layers, sites
+from growc.model.build import build_meta, canonical, load_config
+from growc.model.graph import ModelGraph, TensorInfo
+from growc.model.trace import trace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TRACE_LENGTH = 64
+"""Positions in the traced sequence; the cost at every other length follows from the cost at this one."""
+
+
+def inspect(config: Mapping[str, Any], sequence_length: int) -> ModelGraph:
+    """The model of a Hugging Face config mapping; FLOPs are those per token at `sequence_length`.
+
+    Needs no weights and no accelerator. Equal configs are traced once per process, whatever their dtype.
+
+    Errors: GROW201-203 (the config), GROW204 (the model cannot be traced).
+    """
+    key = json.dumps(canonical(load_config(config)), sort_keys=True)
+    graph = _inspect(key)
+    return replace(graph, cost=graph.cost.at(sequence_length))
+
+
+@lru_cache(maxsize=64)
+def _inspect(key: str) -> ModelGraph:
+    config = axes.pinned(load_config(json.loads(key)))
+    model = build_meta(config)
+    graph = _trace(model)
+    found = sites.find(graph, model)
+    blocks = layers.blocks(model, found.path)
+    depth = axes.depth_of(config, len(blocks.letters))
+    moved = axes.find(config, model, blocks, depth)
+    tensors, tied = _tensors(model)
+    return ModelGraph(
+        model_type=config.model_type,
+        config=canonical(config),
+        tensors=tensors,
+        tied=tied,
+        moe=found.moe,
+        ffn=found.ffn,
+        attention=found.attention,
+        blocks=blocks,
+        axes=moved,
+        expert_field=axes.expert_field(moved, found.moe),
+        layers_field=depth.field,
+        layer_lists=depth.lists,
+        cost=cost.count(graph, found, tensors, _head(model)),
+        unreached=_unreached(graph, tensors),
+    )
+
+
+def _trace(model: PreTrainedModel) -> fx.GraphModule:
+    try:
+        return trace(model, TRACE_LENGTH)
+    except Exception as error:  # the model's own code runs here, and may raise anything
+        reason = " ".join(str(error).split())[:300]
+        fail(
+            "GROW204",
+            f"{model.config.model_type} cannot be traced: {type(error).__name__}: {reason}",
+            help="its forward pass depends on the values of tensors; see `growc explain GROW204`",
+        )
+
+
+def _tensors(model: PreTrainedModel) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """Parameters and persistent buffers in the order of the state dict, and the further names of tied ones."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    found: dict[str, TensorInfo] = {}
+    tied: dict[str, str] = {}
+    first: dict[int, str] = {}
+    state: dict[str, Tensor] = model.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        if id(tensor) in first:
+            tied[name] = first[id(tensor)]
+            continue
+        first[id(tensor)] = name
+        kind = "parameter" if name in parameters else "buffer"
+        found[name] = TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), kind)
+    return found, tied
+
+
+def _head(model: PreTrainedModel) -> str | None:
+    """The name of the module that gives the logits."""
+    head = model.get_output_embeddings()
+    return (
+        next((name for name, module in model.named_modules() if module is head), None)
+        if head is not None
+        else None
+    )
+
+
+def _unreached(graph: fx.GraphModule, tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
+    """Parameters that the forward pass never touches."""
+    called = {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
+    read = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    return tuple(
+        name
+        for name, tensor in tensors.items()
+        if tensor.kind == "parameter" and name not in read and name.rpartition(".")[0] not in called
+    )

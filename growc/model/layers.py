@@ -1,0 +1,54 @@
+"""The repeated residual blocks of a model, and which of them are alike."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from torch import nn
+
+from growc.model.graph import Blocks
+
+PER_LAYER = frozenset({"layer_idx", "training"})
+"""Attributes that differ between equal blocks."""
+
+
+def repeated_path(modules: Iterable[str]) -> str:
+    """The path that most of the given module names share up to their first number: `model.layers`. Empty if none."""
+    found = Counter(match[1] for name in modules if (match := re.match(r"(.*?)\.\d+(?:\.|$)", name)))
+    return found.most_common(1)[0][0] if found else ""
+
+
+def layer_of(path: str, name: str) -> int | None:
+    """The layer that a module or tensor name lies in, or None outside of the repeated blocks."""
+    match = re.match(rf"{re.escape(path)}\.(\d+)(?:\.|$)", name) if path else None
+    return int(match[1]) if match else None
+
+
+def blocks(model: nn.Module, path: str) -> Blocks:
+    """Letter the blocks: equal ones share a letter, given out in order of appearance."""
+    if not path:
+        return Blocks(path, ())
+    letters: dict[object, str] = {}
+    children = (child for _, child in model.get_submodule(path).named_children())
+    return Blocks(
+        path, tuple(letters.setdefault(_signature(block), _letter(len(letters))) for block in children)
+    )
+
+
+def _signature(block: nn.Module) -> tuple[object, ...]:
+    """Class, tensor shapes, and the scalar attributes of every module inside (windows, switches, scales)."""
+    tensors = tuple((name, tuple(tensor.shape)) for name, tensor in block.state_dict().items())
+    scalars = tuple(
+        (name, key, repr(item))
+        for name, module in block.named_modules()
+        for key, item in sorted(vars(module).items())
+        if isinstance(item, int | float | str) and key not in PER_LAYER
+    )
+    return (type(block).__qualname__, tensors, scalars)
+
+
+def _letter(index: int) -> str:
+    """A, B, ... Z, AA, AB, ..."""
+    return (_letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)

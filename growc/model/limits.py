@@ -1,0 +1,49 @@
+"""Sizes that no model can have, which transformers would accept or only trip over much later."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from growc.diagnostics import Diagnostic, GrowcError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+SIZE = re.compile(r"(?:num|n)_\w+|\w+_(?:size|dim|rank|heads|layers|experts|window)")
+"""Names of config fields that count or measure something."""
+
+POSITIVE = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+"""Fields that must be at least one, under transformers' common names."""
+
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k")
+
+
+def check(config: PreTrainedConfig) -> None:
+    """Refuse negative sizes, absent layers and a router that chooses more experts than there are (GROW203)."""
+    findings = [
+        Diagnostic("GROW203", f"{name} is {size}", help="a size is a positive whole number")
+        for name, size in config.to_dict().items()
+        if isinstance(size, int) and size < 0 and SIZE.fullmatch(name)
+    ]
+    findings += [
+        Diagnostic("GROW203", f"{name} is 0", help="a model needs at least one")
+        for name in POSITIVE
+        if getattr(config, name, None) == 0
+    ]
+    experts, chosen = _first(config, EXPERTS), _first(config, CHOSEN)
+    if experts is not None and chosen is not None and chosen > experts > 0:
+        findings.append(
+            Diagnostic(
+                "GROW203",
+                f"the router chooses {chosen} experts per token, but there are {experts}",
+                help=f"lower num_experts_per_tok to {experts} or less, or add experts",
+            )
+        )
+    if findings:
+        raise GrowcError(findings)
+
+
+def _first(config: PreTrainedConfig, names: tuple[str, ...]) -> int | None:
+    return next((v for n in names if isinstance(v := getattr(config, n, None), int)), None)

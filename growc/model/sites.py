@@ -1,0 +1,213 @@
+"""Where a model can grow, found on its graph by what the modules do and never by their names."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from growc.model.layers import layer_of, repeated_path
+from growc.model.trace import value
+from growc.operators.sites import AttentionSite, FfnSite, MoeSite
+
+Test = Callable[[fx.Node], bool]
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Every site of a model, in the order of the forward pass. `attention_modules` are the modules that attend."""
+
+    path: str
+    moe: tuple[MoeSite, ...]
+    ffn: tuple[FfnSite, ...]
+    attention: tuple[AttentionSite, ...]
+    attention_modules: frozenset[str]
+
+
+def find(graph: fx.GraphModule, model: nn.Module) -> Sites:
+    """Find the sites of `graph`, the trace of `model`."""
+    finder = _Finder(graph, model)
+    moe, ffn, attention = (
+        tuple(filter(None, map(look, graph.graph.nodes)))
+        for look in (finder.moe, finder.ffn, finder.attention)
+    )
+    modules = frozenset(finder.module_of(node) for node in graph.graph.nodes if is_attention(node))
+    return Sites(finder.path, moe, ffn, attention, modules)
+
+
+def is_attention(node: fx.Node) -> bool:
+    """Whether the node is one opaque attention."""
+    return node.op == "call_function" and node.target is torch.ops.growc.attention
+
+
+def common_module(*names: str) -> str:
+    """The innermost module that holds all the named ones (`a.b` for `a.b.c` and `a.b.d.e`)."""
+    return ".".join(os.path.commonprefix([name.split(".")[:-1] for name in names]))
+
+
+class _Finder:
+    def __init__(self, graph: fx.GraphModule, model: nn.Module) -> None:
+        self.modules: dict[fx.Node, nn.Module] = {
+            node: graph.get_submodule(str(node.target))
+            for node in graph.graph.nodes
+            if node.op == "call_module"
+        }
+        self.parameters = {node: dict(m.named_parameters(recurse=False)) for node, m in self.modules.items()}
+        self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
+        self.path = repeated_path(str(node.target) for node in self.modules)
+        self.model = model  # the graph keeps leaves only; attributes of the modules around them are here
+
+    def module_of(self, node: fx.Node) -> str:
+        """The module called by a node, or for other nodes the one they run in."""
+        if node.op == "call_module":
+            return str(node.target)
+        stack: dict[str, tuple[str, type]] = node.meta.get("nn_module_stack") or {}
+        return list(stack.values())[-1][0] if stack else ""
+
+    def layer(self, node: fx.Node) -> int | None:
+        return layer_of(self.path, self.module_of(node))
+
+    def nearest(
+        self, start: fx.Node, stop: Test, neighbours: Callable[[fx.Node], list[fx.Node]]
+    ) -> list[fx.Node]:
+        """The first nodes that satisfy `stop` on every way from `start`, within its block."""
+        layer, seen, found, todo = self.layer(start), {start}, list[fx.Node](), [start]
+        while todo:
+            for node in neighbours(todo.pop()):
+                if node not in seen and (node.op == "get_attr" or self.layer(node) == layer):
+                    seen.add(node)
+                    (found if stop(node) else todo).append(node)
+        return sorted(found, key=self.order.__getitem__)
+
+    def sources(self, start: fx.Node, stop: Test) -> list[fx.Node]:
+        return self.nearest(start, stop, lambda node: node.all_input_nodes)
+
+    def is_linear(self, node: fx.Node) -> bool:
+        """A module call with a matrix, and no larger tensor, that is no table of embeddings."""
+        dims = {parameter.dim() for parameter in self.parameters.get(node, {}).values()}
+        return 2 in dims and max(dims) == 2 and not isinstance(self.modules[node], nn.Embedding)
+
+    def is_parametric(self, node: fx.Node) -> bool:
+        return bool(self.parameters.get(node)) or is_attention(node)
+
+    # -- mixture of experts ------------------------------------------------------------------------------------
+
+    def moe(self, node: fx.Node) -> MoeSite | None:
+        """Experts are a leaf with two or more stacks of matrices of one length E; the router gives E scores."""
+        layer = self.layer(node)
+        stacks = [p for p in self.parameters.get(node, {}).values() if p.dim() == 3]
+        if layer is None or len(stacks) < 2 or len({stack.shape[0] for stack in stacks}) != 1:
+            return None
+        length = stacks[0].shape[0]
+
+        def scores(candidate: fx.Node) -> bool:
+            return any(
+                p.dim() == 2 and p.shape[0] == length for p in self.parameters.get(candidate, {}).values()
+            )
+
+        routers = self.sources(node, scores)
+        if not routers:
+            return None
+        router = routers[-1]  # the last one before the experts: a projection may happen to have E rows too
+        experts_name, router_name = str(node.target), str(router.target)
+        block = common_module(experts_name, router_name)
+        choices = [value(a) for a in node.all_input_nodes if _is_integer(value(a))]
+        owners = [
+            self.modules[router],
+            self.model.get_submodule(common_module(router_name)),
+            self.model.get_submodule(block),
+        ]
+        return MoeSite(
+            layer=layer,
+            block=block,
+            router=router_name,
+            experts=experts_name,
+            num_experts=length,
+            top_k=int(choices[0].shape[-1]) if choices else _attribute(owners, "top_k", default=1),
+            expert_tensors=tuple(
+                f"{experts_name}.{n}" for n, p in self.parameters[node].items() if p.shape[0] == length
+            ),
+            router_rows=tuple(
+                f"{router_name}.{n}"
+                for n, p in self.parameters[router].items()
+                if p.shape and p.shape[0] == length
+            ),
+            selection_bias=_selection_bias(self.model, block, experts_name, length),
+            routing_groups=_attribute(owners[:2], "num_group", "n_group", default=1),
+            dense_dispatch=not choices,
+        )
+
+    # -- dense feed-forward networks ---------------------------------------------------------------------------
+
+    def ffn(self, node: fx.Node) -> FfnSite | None:
+        """A linear map reached only from linear maps of one common input, which returns to that input's width."""
+        layer = self.layer(node)
+        if layer is None or not self.is_linear(node):
+            return None
+        ups = self.sources(node, self.is_parametric)
+        if not ups or not all(map(self.is_linear, ups)) or len({up.args[0] for up in ups}) != 1:
+            return None
+        inner, entry = _width(node.args[0]), _width(ups[0].args[0])
+        if any(_width(up) != inner for up in ups) or _width(node) != entry:
+            return None
+        names = tuple(str(up.target) for up in ups)
+        down = str(node.target)
+        return FfnSite(layer, common_module(*names, down), names, down, inner)
+
+    # -- attention ---------------------------------------------------------------------------------------------
+
+    def attention(self, node: fx.Node) -> AttentionSite | None:
+        """The linear maps nearest to query, key and value, and the one nearest after."""
+        layer = self.layer(node)
+        if layer is None or not is_attention(node):
+            return None
+        operands = [operand for operand in node.args[:3] if isinstance(operand, fx.Node)]
+        query, key, value_ = (tuple(str(n.target) for n in self.sources(o, self.is_linear)) for o in operands)
+        after = self.nearest(node, self.is_linear, lambda n: list(n.users))
+        q, k, v = (value(operand).shape for operand in operands)
+        window = node.args[4]
+        assert isinstance(window, int)
+        return AttentionSite(
+            layer=layer,
+            query=query,
+            key=key,
+            value=value_,
+            output=str(after[0].target) if after else None,
+            heads=q[1],
+            kv_heads=k[1],
+            qk_width=q[-1],
+            v_width=v[-1],
+            window=window or None,
+        )
+
+
+def _is_integer(item: object) -> bool:
+    return isinstance(item, Tensor) and not item.is_floating_point() and item.dtype != torch.bool
+
+
+def _width(argument: object) -> int:
+    """Last dimension of a node's value (the first tensor of several)."""
+    assert isinstance(argument, fx.Node)
+    held = value(argument)
+    tensors: Iterator[Tensor] = (
+        item for item in (held if isinstance(held, tuple | list) else (held,)) if isinstance(item, Tensor)
+    )
+    return next(tensors).shape[-1]
+
+
+def _attribute(owners: list[nn.Module], *names: str, default: int) -> int:
+    """The first of the named whole numbers that one of the modules has."""
+    found = (getattr(owner, name, None) for owner in owners for name in names)
+    return next((number for number in found if isinstance(number, int)), default)
+
+
+def _selection_bias(model: nn.Module, block: str, experts: str, length: int) -> str | None:
+    """The one buffer of the layer, outside of the experts, with one number per expert."""
+    buffers = model.get_submodule(block).named_buffers(prefix=block)
+    found = [
+        name for name, b in buffers if tuple(b.shape) == (length,) and not name.startswith(f"{experts}.")
+    ]
+    return found[0] if len(found) == 1 else None
