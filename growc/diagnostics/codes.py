@@ -32,97 +32,105 @@ CODES: dict[str, Code] = {
     # 0xx: files and YAML
     "GROW001": Code(
         "Unreadable file",
-        "The spec does not exist, is a folder, or may not be read. The path is taken relative to the folder that\n"
-        "growc was called in.",
+        "The spec does not exist, is a folder, or may not be read. The path is taken relative to the\n"
+        "folder that growc was called in.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW002": Code(
         "File too large",
-        "A spec is a few kilobytes of YAML; files past 512 KiB are refused before they are read, as they are most\n"
-        "often data or weights named by mistake.",
+        "A spec is a few kilobytes of YAML; files past 512 KiB are refused before they are read, as\n"
+        "they are most often data or weights named by mistake.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW003": Code(
         "Not a text",
-        "YAML files are UTF-8 without control characters. Save the file as UTF-8, and write unusual characters as\n"
-        'escapes in double quotes: "\\t", "\\u00e9", "\\U0001f600". Line separators of Unicode (U+0085, U+2028,\n'
-        "U+2029) are refused too, as editors and YAML versions disagree on whether they end a line.",
+        "YAML files are UTF-8 without control characters. Save the file as UTF-8, and write unusual\n"
+        'characters as escapes in double quotes: "\\t", "\\u00e9", "\\U0001f600". Line separators of\n'
+        "Unicode (U+0085, U+2028, U+2029) are refused too, as editors and YAML versions disagree on\n"
+        "whether they end a line.",
     ),
     "GROW004": Code(
         "Malformed YAML",
-        "The text does not follow the syntax of YAML 1.2. The usual reasons: an unquoted value that contains `: ` or\n"
-        "starts with one of @ ` % { [ * &, lines of one mapping that start in different columns, or an open bracket.",
+        "The text does not follow the syntax of YAML 1.2. The usual reasons: an unquoted value that\n"
+        "contains `: ` or starts with one of @ ` % { [ * &, lines of one mapping that start in\n"
+        "different columns, or an open bracket.",
     ),
     "GROW005": Code(
         "Tab in the YAML",
-        "YAML indents with spaces only, because tabs have no agreed width. Set the editor to insert spaces.",
+        "YAML indents with spaces only, because tabs have no agreed width. Set the editor to insert\nspaces.",
     ),
     "GROW006": Code(
         "Duplicate key",
-        "A mapping holds the same key twice. Most YAML readers silently keep the last one, so half of what was\n"
-        "written would be ignored; growc refuses it. Remove one of the two.",
+        "A mapping holds the same key twice. Most YAML readers silently keep the last one, so half of\n"
+        "what was written would be ignored; growc refuses it. Remove one of the two.",
     ),
     "GROW007": Code(
         "Key that is no text",
-        "Keys such as `1:`, `true:`, `null:` or `[a]:` are numbers, truth values, nothing or lists by the rules of\n"
-        'YAML. Write them in quotes (`"1":`) if a text is meant.',
+        "Keys such as `1:`, `true:`, `null:` or `[a]:` are numbers, truth values, nothing or lists by\n"
+        'the rules of YAML. Write them in quotes (`"1":`) if a text is meant.',
     ),
     "GROW008": Code(
         "Several documents",
-        "A line `---` starts another YAML document. One file holds one spec; put the others into files of their own.",
+        "A line `---` starts another YAML document. One file holds one spec; put the others into files\n"
+        "of their own.",
     ),
     "GROW009": Code(
         "Unknown tag",
-        "Tags such as `!!python/object` or `!include` ask a YAML reader to build special values or run code. A spec\n"
-        "is plain data: texts, numbers, true, false, null, lists and mappings. `!!str 1` and the other tags of YAML's\n"
-        "core schema are understood if the text fits them.",
+        "Tags such as `!!python/object` or `!include` ask a YAML reader to build special values or run\n"
+        "code. A spec is plain data: texts, numbers, true, false, null, lists and mappings. `!!str 1`\n"
+        "and the other tags of YAML's core schema are understood if the text fits them.",
     ),
     "GROW010": Code(
         "Merge of something else than a mapping",
-        "`<<: *base` copies the keys of the mapping that is anchored as `&base` into this one, and `<<: [*a, *b]`\n"
-        "those of several; keys written out win over merged ones. Nothing but mappings can be merged.",
+        "`<<: *base` copies the keys of the mapping that is anchored as `&base` into this one, and `<<:\n"
+        "[*a, *b]` those of several; keys written out win over merged ones. Nothing but mappings can be\n"
+        "merged.",
     ),
     "GROW011": Code(
         "Alias of nothing",
-        "`*name` repeats the value that was written earlier as `&name ...`. The anchor must come before the alias,\n"
-        "and the alias cannot stand inside the value that it repeats.",
+        "`*name` repeats the value that was written earlier as `&name ...`. The anchor must come before\n"
+        "the alias, and the alias cannot stand inside the value that it repeats.",
     ),
     "GROW012": Code(
         "Document too large or too deep",
-        "A spec holds at most 50,000 values, counted after every alias is replaced by what it repeats, nested at most\n"
-        "64 deep. Some small files expand to billions of values; such a file is refused before it is expanded.",
+        "A spec holds at most 50,000 values, counted after every alias is replaced by what it repeats,\n"
+        "nested at most 64 deep. Some small files expand to billions of values; such a file is refused\n"
+        "before it is expanded.",
     ),
     "GROW013": Code(
         "Number out of reach",
-        "The text is a number by the rules of YAML, but no computer's: more than 400 characters, or past 1.8e308. Use\n"
-        "quotes if it is meant as a text, and `.inf` if infinity is meant.",
+        "The text is a number by the rules of YAML, but no computer's: more than 400 characters, or\n"
+        "past 1.8e308. Use quotes if it is meant as a text, and `.inf` if infinity is meant.",
     ),
     "GROW014": Code(
         "File without a spec",
-        "A spec is one mapping with the keys `growth`, `name`, `model` and `stages`. This file is empty, or holds a\n"
-        "list or a single value.",
+        "A spec is one mapping with the keys `growth`, `name`, `model` and `stages`. This file is\n"
+        "empty, or holds a list or a single value.",
     ),
     "GROW020": Code(
         "Malformed --set",
-        "`--set` takes a path, `=` and a value in YAML: `--set training.seed=1`, `--set stages[1].grow[0].factor=4`,\n"
-        "`--set stages[pretrain].train.steps=100`. Items of lists are counted from 0; stages may also be named.",
+        "`--set` takes a path, `=` and a value in YAML: `--set training.seed=1`, `--set\n"
+        "stages[1].grow[0].factor=4`, `--set stages[pretrain].train.steps=100`. Items of lists are\n"
+        "counted from 0; stages may also be named.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW021": Code(
         "--set of nothing",
-        "The path of `--set` leads through a list item or a stage that the spec does not have, or into a value that\n"
-        "has no keys. A key that is merely absent is added.",
+        "The path of `--set` leads through a list item or a stage that the spec does not have, or into\n"
+        "a value that has no keys. A key that is merely absent is added.",
     ),
     # 1xx: the language
     "GROW100": Code(
         "Unknown version of the language",
-        "`growth:` says for which version of the language a spec was written, so that old specs keep their meaning\n"
-        "when the language changes. This growc knows version 1. A spec for a later version needs a newer growc.",
+        "`growth:` says for which version of the language a spec was written, so that old specs keep\n"
+        "their meaning when the language changes. This growc knows version 1. A spec for a later\n"
+        "version needs a newer growc.",
     ),
     "GROW101": Code(
         "Unknown key",
-        "The language has no such key in this place. It may be misspelt, or indented into the wrong section. Unknown\n"
-        "keys are errors, because a misspelt setting that is silently ignored costs a training run.",
+        "The language has no such key in this place. It may be misspelt, or indented into the wrong\n"
+        "section. Unknown keys are errors, because a misspelt setting that is silently ignored costs a\n"
+        "training run.",
     ),
     "GROW102": Code(
         "Missing key",
@@ -130,110 +138,120 @@ CODES: dict[str, Code] = {
     ),
     "GROW103": Code(
         "Value of the wrong kind",
-        "The key asks for another kind of value: a number, a text, a list, a mapping. Numbers in quotes are texts,\n"
-        "`true` is not a number, and `on` and `yes` are texts in YAML 1.2. Where a whole number is asked, 14e9 is one\n"
-        "and 2.5 is not.",
+        "The key asks for another kind of value: a number, a text, a list, a mapping. Numbers in quotes\n"
+        "are texts, `true` is not a number, and `on` and `yes` are texts in YAML 1.2. Where a whole\n"
+        "number is asked, 14e9 is one and 2.5 is not.",
     ),
     "GROW104": Code(
         "Value out of range",
-        "The value is of the right kind, but too small, too large, too short, too long, infinite, or not of the form\n"
-        "that the key asks for.",
+        "The value is of the right kind, but too small, too large, too short, too long, infinite, or\n"
+        "not of the form that the key asks for.",
     ),
     "GROW105": Code(
         "Not one of the choices",
-        "The key takes one of a few values. In `kind`, `name`, `rule` and the like, the value also decides which\n"
-        "other keys there are.",
+        "The key takes one of a few values. In `kind`, `name`, `rule` and the like, the value also\n"
+        "decides which other keys there are.",
     ),
     "GROW106": Code(
         "Unknown operator",
-        "`op` names a growth operator; `growc operators` lists them, and `growc explain NAME` shows the page of one.",
+        "`op` names a growth operator; `growc operators` lists them, and `growc explain NAME` shows the\n"
+        "page of one.",
     ),
     "GROW107": Code(
         "Value that is not allowed",
-        "The value is of the right kind and size, but breaks a rule of its own, which the message states. Names of\n"
-        "stages and of parts of the data, for instance, become folders: letters, digits, `-` and `_`, at most 64.",
+        "The value is of the right kind and size, but breaks a rule of its own, which the message\n"
+        "states. Names of stages and of parts of the data, for instance, become folders: letters,\n"
+        "digits, `-` and `_`, at most 64.",
     ),
     "GROW108": Code(
         "Too many problems",
-        "After a hundred problems growc stops explaining them one by one. Mend the first ones: later ones often\n"
-        "follow from them.",
+        "After a hundred problems growc stops explaining them one by one. Mend the first ones: later\n"
+        "ones often follow from them.",
     ),
     "GROW110": Code(
         "Not exactly one source of the model",
-        "`model` says where the first model comes from, by exactly one of `hub` (an id on the Hugging Face hub),\n"
-        "`path` (a folder), `config` (a Hugging Face config; the weights are drawn from the seed) and `module`\n"
-        "(Python code of yours).",
+        "`model` says where the first model comes from, by exactly one of `hub` (an id on the Hugging\n"
+        "Face hub), `path` (a folder), `config` (a Hugging Face config; the weights are drawn from the\n"
+        "seed) and `module` (Python code of yours).",
     ),
     "GROW111": Code(
         "Stage that does not do exactly one thing",
-        "A stage either trains (`train: {steps: ...}`) or grows (`grow: [...]`). Growth followed by training is two\n"
-        "stages, so that each state in between can be named, checked, and shared with other plans.",
+        "A stage either trains (`train: {steps: ...}`) or grows (`grow: [...]`). Growth followed by\n"
+        "training is two stages, so that each state in between can be named, checked, and shared with\n"
+        "other plans.",
     ),
     "GROW112": Code(
         "Revision without a hub",
-        "`revision` chooses a branch, tag or commit of a model on the hub, and means nothing for other sources.",
+        "`revision` chooses a branch, tag or commit of a model on the hub, and means nothing for other\n"
+        "sources.",
     ),
     "GROW113": Code(
         "Not exactly one source of validation text",
-        "`validation` is either a fraction of the training text that is held out (`{fraction: 0.02}`) or a source of\n"
-        "its own (`{kind: text, path: held_out.txt}`); with both, it would be unclear what the loss is measured on.",
+        "`validation` is either a fraction of the training text that is held out (`{fraction: 0.02}`)\n"
+        "or a source of its own (`{kind: text, path: held_out.txt}`); with both, it would be unclear\n"
+        "what the loss is measured on.",
     ),
     "GROW114": Code(
         "Code without --allow-code",
-        "`model.module` imports and calls a Python function. A spec from someone else could run anything that way, so\n"
-        "growc asks for `--allow-code` on the command line each time.",
+        "`model.module` imports and calls a Python function. A spec from someone else could run\n"
+        "anything that way, so growc asks for `--allow-code` on the command line each time.",
     ),
     "GROW120": Code(
         "Stage named twice",
-        "Stages are known by their names: in `from`, in reports, and in the run folder. Each needs its own.",
+        "Stages are known by their names: in `from`, in reports, and in the run folder. Each needs its\nown.",
     ),
     "GROW121": Code(
         "`from` a state that does not exist",
-        "`from` names an earlier stage, for the state after it, or `NAME.stable`, for the state of a train stage\n"
-        "before its learning rate falls.",
+        "`from` names an earlier stage, for the state after it, or `NAME.stable`, for the state of a\n"
+        "train stage before its learning rate falls.",
     ),
     "GROW122": Code(
         "`from` a later stage",
-        "A stage can start only from a stage that is written before it; a stage that starts from itself, or from one\n"
-        "that needs its own result, could never run. Put stages in an order in which they can run.",
+        "A stage can start only from a stage that is written before it; a stage that starts from\n"
+        "itself, or from one that needs its own result, could never run. Put stages in an order in\n"
+        "which they can run.",
     ),
     "GROW123": Code(
         "`.stable` without an anneal",
-        "`NAME.stable` is the state of a train stage just before its learning rate falls. A grow stage, a constant\n"
-        "schedule, or `anneal: 0` has no such state apart from the end of the stage: write plain `NAME`.",
+        "`NAME.stable` is the state of a train stage just before its learning rate falls. A grow stage,\n"
+        "a constant schedule, or `anneal: 0` has no such state apart from the end of the stage: write\n"
+        "plain `NAME`.",
     ),
     "GROW124": Code(
         "`from` in the first stage",
-        "The first stage starts from the model that `model` describes; there is no earlier stage to start from.",
+        "The first stage starts from the model that `model` describes; there is no earlier stage to\n"
+        "start from.",
     ),
     "GROW130": Code(
         "Unknown part of the data",
-        "A train stage reads one of the parts that `data.parts` defines, by name. Without `data.parts` there is one,\n"
-        "called `train`, which is also what a stage reads if it does not say.",
+        "A train stage reads one of the parts that `data.parts` defines, by name. Without `data.parts`\n"
+        "there is one, called `train`, which is also what a stage reads if it does not say.",
     ),
     "GROW131": Code(
         "Parts larger than the whole",
-        "`data.parts` splits the training text into disjoint parts by fractions, so they cannot sum to more than 1.",
+        "`data.parts` splits the training text into disjoint parts by fractions, so they cannot sum to\n"
+        "more than 1.",
     ),
     "GROW132": Code(
         "Batch that is not whole sequences",
-        "`batch_tokens` is the size of one optimizer step in tokens, over all devices. It must be a multiple of\n"
-        "`data.sequence_length`, as a step reads whole sequences.",
+        "`batch_tokens` is the size of one optimizer step in tokens, over all devices. It must be a\n"
+        "multiple of `data.sequence_length`, as a step reads whole sequences.",
     ),
     "GROW133": Code(
         "Schedule longer than the stage",
-        "`warmup` and `anneal` are fractions of the stage's steps: the first at its start, the second at its end.\n"
-        "Together they can be at most 1.",
+        "`warmup` and `anneal` are fractions of the stage's steps: the first at its start, the second\n"
+        "at its end. Together they can be at most 1.",
     ),
     "GROW134": Code(
         "Training without data",
-        "A stage trains, and the spec has no `data` section. `data: {train: {kind: python_source}}` trains on the\n"
-        "Python library's own source, which is on every machine.",
+        "A stage trains, and the spec has no `data` section. `data: {train: {kind: python_source}}`\n"
+        "trains on the Python library's own source, which is on every machine.",
     ),
     "GROW135": Code(
         "Baseline of nothing",
-        "Baselines are control arms that train the same budget without growth: at the source's size (`fixed_source`)\n"
-        "or at the target's (`fixed_target`). Without a grow stage there is nothing to compare.",
+        "Baselines are control arms that train the same budget without growth: at the source's size\n"
+        "(`fixed_source`) or at the target's (`fixed_target`). Without a grow stage there is nothing to\n"
+        "compare.",
     ),
     # 2xx: model sources and tracing
     "GROW201": Code(

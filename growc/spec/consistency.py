@@ -1,0 +1,126 @@
+"""What a spec must fulfil beyond each value's own type, as far as it can be told without the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growc.diagnostics import Diagnostic, Span
+from growc.spec.nodes import Node, Path, nearest
+from growc.spec.schema import Data, Spec, Stage, Wsd
+from growc.spec.wording import guess, listed
+
+STABLE = "stable"
+
+
+def check(spec: Spec, root: Node, *, allow_code: bool) -> Iterator[Diagnostic]:
+    """Every contradiction in a spec; `root` gives the places."""
+
+    def at(*path: str | int) -> Span:
+        return nearest(root, path).span
+
+    if spec.model.module is not None and not allow_code:
+        message = "`module` runs Python code of yours"
+        yield Diagnostic("GROW114", message, "say --allow-code if you trust it", at("model", "module"))
+    for index, stage in enumerate(spec.stages):
+        yield from _names(spec, root, index)
+        if stage.train is not None:
+            yield from _training(spec, root, index)
+    if spec.data is not None and (total := sum(spec.data.parts.values())) > 1 + 1e-9:
+        message = f"the parts sum to {total:g}, which is more than all of the data"
+        yield Diagnostic("GROW131", message, "they are fractions and must not overlap", at("data", "parts"))
+    if spec.baselines and all(stage.grow is None for stage in spec.stages):
+        message = "baselines compare with growth, and no stage grows"
+        yield Diagnostic("GROW135", message, "add a grow stage, or remove them", at("baselines"))
+
+
+def _names(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:
+    """A stage's own name, and the one in its `from`."""
+    stage, names = spec.stages[index], [stage.name for stage in spec.stages]
+    if (first := names.index(stage.name)) < index:
+        line = nearest(root, ("stages", first, "name")).span.line
+        message = f"a second stage is called `{stage.name}`"
+        help = f"the first is on line {line}; give one another name"
+        yield Diagnostic("GROW120", message, help, nearest(root, ("stages", index, "name")).span)
+    if stage.from_ is None:
+        return
+    span = nearest(root, ("stages", index, "from")).span
+    source, dot, state = stage.from_.partition(".")
+    if index == 0:
+        help = "remove `from`; the first stage starts from the model"
+        yield Diagnostic("GROW124", "nothing comes before the first stage", help, span)
+    elif source not in names:
+        yield Diagnostic("GROW121", f"no stage is called `{source}`", guess(source, names[:index]), span)
+    elif source not in names[:index]:
+        what = "the stage itself" if source == stage.name else "a later stage"
+        help = f"a stage can start from {listed(names[:index], 'or')}; move `{source}` up if it comes first"
+        yield Diagnostic("GROW122", f"`{source}` is {what}", help, span)
+    elif dot and state != STABLE:
+        help = f"write `{source}` for its end, or `{source}.{STABLE}` for its state before the anneal"
+        yield Diagnostic("GROW121", f"a stage has no state `{state}`", help, span)
+    elif dot and not _anneals(spec, spec.stages[names.index(source)]):
+        message = f"`{source}` has no anneal, so it has no state before it"
+        yield Diagnostic("GROW123", message, f"write `{source}`", span)
+
+
+def _anneals(spec: Spec, stage: Stage) -> bool:
+    if stage.train is None:
+        return False
+    schedule = spec.training_for(stage).schedule
+    return isinstance(schedule, Wsd) and schedule.anneal > 0
+
+
+def _training(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:
+    """What a train stage trains on, and how."""
+    stage, data = spec.stages[index], spec.data
+    assert stage.train is not None
+    place: Path = ("stages", index, "train")
+    if data is None:
+        message = f"`{stage.name}` trains, and the spec has no `data`"
+        yield Diagnostic(
+            "GROW134", message, "add `data: {train: {kind: python_source}}`", nearest(root, place).span
+        )
+    else:
+        yield from _part(data, stage, root, place)
+        yield from _batch(spec, stage, data, root, place)
+    schedule = spec.training_for(stage).schedule
+    if isinstance(schedule, Wsd) and schedule.warmup + schedule.anneal > 1 + 1e-9:
+        own = stage.train.schedule is not None
+        span = nearest(root, (*place, "schedule") if own else ("training", "schedule")).span
+        message = f"warmup {schedule.warmup:g} and anneal {schedule.anneal:g} are more than the whole stage"
+        yield Diagnostic(
+            "GROW133", message, "both are fractions of one stage; let them sum to at most 1", span
+        )
+
+
+def _part(data: Data, stage: Stage, root: Node, place: Path) -> Iterator[Diagnostic]:
+    assert stage.train is not None
+    part = stage.train.data
+    if part in data.parts:
+        return
+    span = nearest(root, (*place, "data")).span
+    if "data" in stage.train.model_fields_set:
+        yield Diagnostic("GROW130", f"the data has no part `{part}`", guess(part, data.parts), span)
+    else:
+        message = f"`{stage.name}` does not say which part of the data it trains on"
+        yield Diagnostic("GROW130", message, f"add `data:` with {listed(data.parts, 'or')}", span)
+
+
+def _batch(spec: Spec, stage: Stage, data: Data, root: Node, place: Path) -> Iterator[Diagnostic]:
+    tokens, length = spec.training_for(stage).batch_tokens, data.sequence_length
+    if tokens % length == 0:
+        return
+    assert stage.train is not None
+    if stage.train.batch_tokens is not None:
+        span = nearest(root, (*place, "batch_tokens")).span
+    elif "batch_tokens" in spec.training.model_fields_set:
+        span = nearest(root, ("training", "batch_tokens")).span
+    else:
+        span = nearest(root, ("data", "sequence_length")).span
+    below = tokens // length * length
+    message = f"a batch of {tokens} tokens is not a whole number of sequences of {length}"
+    help = (
+        f"set batch_tokens to {below} or {below + length}"
+        if below
+        else f"set batch_tokens to {length} or more"
+    )
+    yield Diagnostic("GROW132", message, help, span)

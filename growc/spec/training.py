@@ -1,0 +1,127 @@
+"""The `training` section: what every train stage inherits, and what a stage may override."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from growc.spec.fields import Part
+
+_LR = "peak learning rate"
+_DECAY = "decoupled weight decay, in units of the learning rate"
+_CLIP = "largest gradient norm; larger gradients are scaled down to it (null: never)"
+_WARMUP = "fraction of the stage's steps over which the learning rate rises from zero"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+ClipNorm = Annotated[float, Field(gt=0)] | None
+
+
+class AdamW(Part):
+    """AdamW (arXiv 1711.05101)."""
+
+    name: Literal["adamw"] = Field(description="AdamW")
+    lr: float = Field(default=1e-3, gt=0, description=_LR)
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of the gradients")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="decay of the mean of their squares")
+    eps: float = Field(default=1e-8, gt=0, description="added to the root of the second moment")
+    weight_decay: float = Field(default=0.1, ge=0, description=_DECAY)
+    clip_norm: ClipNorm = Field(default=1.0, description=_CLIP)
+
+
+class Sgd(Part):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"] = Field(description="stochastic gradient descent")
+    lr: float = Field(default=1e-2, gt=0, description=_LR)
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="decay of the running sum of gradients")
+    weight_decay: float = Field(default=0.0, ge=0, description=_DECAY)
+    clip_norm: ClipNorm = Field(default=1.0, description=_CLIP)
+
+
+class Wsd(Part):
+    """Warm up, stay, decay (arXiv 2404.06395): the stable part is where models grow."""
+
+    name: Literal["wsd"] = Field(description="warm up, stay, decay")
+    warmup: Fraction = Field(default=0.02, description=_WARMUP)
+    anneal: Fraction = Field(
+        default=0.1, description="fraction of the stage's steps over which it falls to zero at the end"
+    )
+
+
+class Constant(Part):
+    """Warm up, then stay."""
+
+    name: Literal["constant"] = Field(description="warm up, then stay")
+    warmup: Fraction = Field(default=0.0, description=_WARMUP)
+
+
+class Balance(Part):
+    """How the load of experts is kept even; it means nothing for dense models."""
+
+    method: Literal["loss_free", "auxiliary", "none"] = Field(
+        default="loss_free",
+        description="loss_free: a bias on the router's choice (arXiv 2408.15664); auxiliary: a loss; none",
+    )
+    rate: float = Field(
+        default=1e-3,
+        ge=0,
+        description="loss_free: step of the bias; auxiliary: coefficient of the loss; none: unused",
+    )
+
+
+Optimizer = Annotated[AdamW | Sgd, Field(discriminator="name")]
+Schedule = Annotated[Wsd | Constant, Field(discriminator="name")]
+Precision = Literal["fp32", "bf16"]
+Count = Annotated[int, Field(ge=1)]
+
+_BATCH = "tokens in one optimizer step, over all devices; a multiple of data.sequence_length"
+_OPTIMIZER = "how weights follow gradients"
+_SCHEDULE = "the learning rate over a stage"
+_BALANCE = "how the load of experts is kept even"
+_PRECISION = "type of the forward and backward pass; weights and optimizer state stay fp32"
+_VALIDATE = "steps between validations (null: only at the end of a stage)"
+_CHECKPOINT = "steps between training checkpoints (null: only at the end of a stage)"
+
+
+class Training(Part):
+    """How train stages train."""
+
+    batch_tokens: Count = Field(default=8192, description=_BATCH)
+    optimizer: Optimizer = Field(default=AdamW(name="adamw"), description=_OPTIMIZER)
+    schedule: Schedule = Field(default=Wsd(name="wsd"), description=_SCHEDULE)
+    balance: Balance = Field(default=Balance(), description=_BALANCE)
+    precision: Precision = Field(default="fp32", description=_PRECISION)
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of initial weights, data order and noise")
+    validate_every: Count | None = Field(default=None, description=_VALIDATE)
+    checkpoint_every: Count | None = Field(default=None, description=_CHECKPOINT)
+
+
+class Train(Part):
+    """A train stage: how long, on what, and what it overrides of `training`."""
+
+    steps: Count = Field(description="optimizer steps")
+    data: str = Field(default="train", description="the part of data.parts that this stage reads")
+    batch_tokens: Count | None = Field(default=None, description=_BATCH)
+    optimizer: Optimizer | None = Field(default=None, description=_OPTIMIZER)
+    schedule: Schedule | None = Field(default=None, description=_SCHEDULE)
+    balance: Balance | None = Field(default=None, description=_BALANCE)
+    precision: Precision | None = Field(default=None, description=_PRECISION)
+    validate_every: Count | None = Field(default=None, description=_VALIDATE)
+    checkpoint_every: Count | None = Field(default=None, description=_CHECKPOINT)
+
+    def over(self, inherited: Training) -> Training:
+        """`inherited` with this stage's overrides.
+
+        A balance, and an optimizer or schedule of the same name, is overridden key by key; one of another
+        name replaces it.
+        """
+        changes: dict[str, Any] = {}
+        for key in self.model_fields_set - {"steps", "data"}:
+            mine, theirs = getattr(self, key), getattr(inherited, key)
+            if isinstance(mine, Part) and type(mine) is type(theirs):
+                given = {field: getattr(mine, field) for field in mine.model_fields_set}
+                changes[key] = theirs.model_copy(update=given)
+            elif mine is not None or key in ("validate_every", "checkpoint_every"):
+                changes[key] = mine
+        return inherited.model_copy(update=changes)
