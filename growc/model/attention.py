@@ -1,7 +1,8 @@
 """Attention as one opaque node of the trace, and the FLOP formulas torch lacks.
 
-Under the name `growc` transformers finds an attention that computes nothing, and for which it builds no mask: the
-trace keeps one node per attention, with its window. It has no kernel: such a model can be measured, not run.
+Under the name `growc` transformers finds an attention that computes nothing, and for which it builds no mask:
+a trace keeps one node per attention, with its window. There is no kernel: such a model can be measured, not
+run.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, window: int
 
 
 @attention.register_fake
-def _shape(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, window: int, scale: float) -> Tensor:
+def _shape(q: Tensor, _k: Tensor, v: Tensor, _sinks: Tensor | None, _window: int, _scale: float) -> Tensor:
     return q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[-1])
 
 
 def attention_window(module: nn.Module, sliding_window: int | None) -> int:
-    """How far back a layer looks, 0 for no limit: its sliding window, or its chunk where layers attend in chunks."""
+    """How far back a layer looks, 0 for no limit: its sliding window, or its chunk if it attends in chunks."""
     if sliding_window:
         return sliding_window
     config, layer = getattr(module, "config", None), getattr(module, "layer_idx", None)
@@ -41,7 +42,7 @@ def _forward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    _mask: Tensor | None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     s_aux: Tensor | None = None,
@@ -59,14 +60,14 @@ def register() -> None:
 
 
 def attention_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int], window: int) -> int:
-    """FLOPs of one attention from the shapes of its operands: every position in the window counts, masked or not."""
+    """FLOPs of one attention from its operands' shapes; every position in the window counts, masked too."""
     batch, heads, length, qk_width = q
     reach = min(k[2], window) if window else k[2]
     return 2 * batch * heads * length * reach * (qk_width + v[-1])
 
 
 def _attention_formula(
-    q: Sequence[int], k: Sequence[int], v: Sequence[int], sinks: Any, window: int, *_: Any, **__: Any
+    q: Sequence[int], k: Sequence[int], v: Sequence[int], _sinks: Any, window: int, *_: Any, **__: Any
 ) -> int:
     return attention_flops(q, k, v, window)
 
@@ -75,8 +76,10 @@ def _grouped_mm_formula(tokens: Sequence[int], experts: Sequence[int], *_: Any, 
     return 2 * tokens[0] * tokens[1] * experts[-1]
 
 
+_GROUPED_MM = torch.ops.aten._grouped_mm  # noqa: SLF001  (the public function has no FLOP formula either)
+
 FLOP_FORMULAS: dict[Any, Callable[..., int]] = {
-    torch.ops.aten._grouped_mm: _grouped_mm_formula,
+    _GROUPED_MM: _grouped_mm_formula,
     torch.ops.growc.attention: _attention_formula,
 }
 """For FlopCounterMode, which counts a grouped matrix product as nothing."""

@@ -1,8 +1,8 @@
 """What must grow together, from the sensitivity of tensor shapes to config fields.
 
-Each whole-number field is changed a little, the model is rebuilt on the meta device, and the dimensions that move are
-read off: exact, with coefficients, and it says which key to write. A reduction to the first layers that show every
-kind of block keeps this fast; what moves in one block moves in all of its kind.
+Each whole-number field is changed a little, the model is rebuilt on the meta device, and the dimensions that
+move are read off: exact, with coefficients, and it says which key to write. A reduction to the first layers
+that show every kind of block keeps this fast; what moves in one block moves in all of its kind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Depth:
-    """How a config states its depth: the key of the number of layers, and the keys that hold one value per layer."""
+    """How a config states depth: the key of the number of layers, and those with one value per layer."""
 
     field: str | None
     lists: tuple[str, ...]
@@ -52,9 +52,10 @@ def find(config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, depth
 
 
 def pinned(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The config with an explicit `head_dim`, where the model reads one but would derive it from the residual width.
+    """The config with an explicit `head_dim`, where the model reads one but none is given.
 
-    Left implicit, it would tie the width of heads to that of the residual stream.
+    Derived from `hidden_size`, it would tie the width of heads to that of the residual stream. Some models read it without
+    being able to run with another (norms sized by `hidden_size` over all heads): those keep it implicit.
     """
     width, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
     if getattr(config, "head_dim", None) or not width or not heads or width % heads:
@@ -136,7 +137,7 @@ def _fields(config: PreTrainedConfig) -> Iterator[tuple[str, int]]:
 def _reduction(
     config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, depth: Depth
 ) -> tuple[PreTrainedConfig, Shapes]:
-    """The shortest model that starts with the same layers and shows every kind of block; the whole one if none does."""
+    """The shortest model that starts with the same layers and shows every kind of block, or the whole one."""
     whole = _shapes(model)
     layers = len(blocks.letters)
     shown = next((n for n in range(1, layers) if set(blocks.letters[:n]) == set(blocks.letters)), layers)

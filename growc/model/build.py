@@ -47,7 +47,7 @@ REFUSALS = (
 def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
     """The config object of a mapping with a `model_type`.
 
-    Errors: GROW201 (type missing or unknown), GROW202 (transformers refuses the values), GROW203 (impossible sizes).
+    Errors: GROW201 (type missing or unknown), GROW202 (transformers refuses the values), GROW203 (sizes).
     """
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
@@ -67,7 +67,7 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
 
 
 def canonical(config: PreTrainedConfig) -> dict[str, Any]:
-    """The config as a mapping: every field explicit, aliases resolved, private keys and bookkeeping left out."""
+    """The config as a mapping: every field explicit, aliases resolved, private keys left out."""
     fields = config.to_dict()
     return json.loads(
         json.dumps({k: v for k, v in fields.items() if k not in BOOKKEEPING and not k.startswith("_")})
@@ -75,10 +75,12 @@ def canonical(config: PreTrainedConfig) -> dict[str, Any]:
 
 
 def build_meta(config: PreTrainedConfig, dtype: torch.dtype = torch.bfloat16) -> PreTrainedModel:
-    """The causal language model of a config, without weights, for tracing: on the meta device, in evaluation mode.
+    """The causal language model of a config, for tracing: on the meta device, in evaluation mode.
 
-    Attention is the opaque `growc::attention`. Experts run as batched products, whose FLOPs torch counts. Rotary
-    frequencies that depend on the data (`dynamic`) are replaced by plain ones: they touch no shape.
+    Attention is the opaque `growc::attention`. Experts run as batched products, whose FLOPs torch counts.
+    Rotary frequencies that depend on the data (`dynamic`) give way to plain ones: they touch no shape.
+
+    Errors: GROW202 (transformers or torch refuses the values).
     """
     attention.register()
     own = copy.deepcopy(config)

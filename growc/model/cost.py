@@ -17,7 +17,16 @@ from growc.model.sites import Sites, is_attention
 from growc.model.trace import value, values
 from growc.operators.sites import MoeSite
 
-PARTS = ("attention_projections", "attention", "router", "experts", "shared", "dense_ffn", "head", "other")
+PARTS: tuple[str, ...] = (
+    "attention_projections",
+    "attention",
+    "router",
+    "experts",
+    "shared",
+    "dense_ffn",
+    "head",
+    "other",
+)
 
 PRODUCTS = frozenset(
     {torch.matmul, torch.bmm, torch.baddbmm, torch.einsum, functional.linear, "matmul", "bmm", "__matmul__"}
@@ -27,7 +36,7 @@ PRODUCTS = frozenset(
 
 def count(graph: fx.GraphModule, sites: Sites, tensors: Mapping[str, TensorInfo], head: str | None) -> Cost:
     """The cost of a traced model; `head` is the module that gives the logits."""
-    parts = dict.fromkeys(PARTS, 0.0)
+    parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     per_position: dict[int | None, float] = defaultdict(float)
     length = 0
     part_of = _Parts(sites, head)

@@ -12,7 +12,7 @@ from growc.operators.sites import AttentionSite, FfnSite, MoeSite
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of the model's state: `name` is that of the in-memory model, `dtype` torch's name ("bfloat16")."""
+    """One tensor of the model's state, under its name in memory; `dtype` is torch's name ("bfloat16")."""
 
     name: str
     shape: tuple[int, ...]
@@ -52,9 +52,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The repeated residual blocks: modules `{path}.{i}`, with one letter per layer, equal letters for equal blocks.
+    """The repeated residual blocks: modules `{path}.{i}`, with one letter per layer.
 
-    Blocks are equal when their classes, tensor shapes and scalar attributes (a window, say) are.
+    Blocks share a letter when their classes, tensor shapes and scalar attributes (a window, say) are.
     """
 
     path: str
@@ -62,7 +62,7 @@ class Blocks:
 
     @property
     def pattern(self) -> str:
-        """Run-length form of the letters: three dense layers and 58 sparse ones are `A3B58`, alternation `(AB)18`."""
+        """Run-length form: three dense layers and 58 sparse ones are `A3B58`, an alternation `(AB)18`."""
         whole = len(self.letters)
         for period in range(2, whole // 2 + 1):
             unit = self.letters[:period]
@@ -89,12 +89,12 @@ class AttentionTerm:
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, and forward FLOPs per token at `sequence_length` (2 per multiply-add; norms and the like not counted).
+    """Parameters, and forward FLOPs per token at `sequence_length`: 2 per multiply-add of matrix products.
 
-    `active_params` counts of each expert tensor the share top_k / experts; `linear_flops` is the limit of a sequence
-    of length zero; `parts` splits `flops_per_token` by part: attention_projections, attention, router, experts,
-    shared (experts every token sees), dense_ffn, head, other. Experts of layers with dense dispatch count as if only
-    top_k were computed.
+    `active_params` counts of each expert tensor the share top_k / experts. `linear_flops` is the limit of a
+    sequence of length zero. `parts` splits `flops_per_token`: attention_projections, attention, router,
+    experts, shared (experts that every token sees), dense_ffn, head, other. With dense dispatch, experts
+    count as if only top_k were computed.
     """
 
     total_params: int
@@ -132,10 +132,10 @@ class Cost:
 class ModelGraph:
     """A traced model.
 
-    `config` is the canonical Hugging Face config: every field explicit, aliases resolved (`num_experts` of Qwen3-MoE
-    is `num_local_experts`), bookkeeping left out. `tensors` holds parameters and persistent buffers in model order,
-    tied parameters once. `tied` maps the further names of tied parameters to the first. `layers_field` and
-    `expert_field` are the config keys that set depth and number of experts; `layer_lists` are the keys that hold one
+    `config` is the canonical Hugging Face config: every field explicit, aliases resolved (`num_experts` of
+    Qwen3-MoE is `num_local_experts`), bookkeeping left out. `tensors` holds parameters and persistent buffers
+    in model order, tied parameters once; `tied` maps their further names to the first. `layers_field` and
+    `expert_field` are the config keys that set depth and number of experts, `layer_lists` those that hold one
     value per layer. `unreached` are parameters that the forward pass never touches.
     """
 

@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx
+from torch.fx.proxy import TraceError
 
 from growc.diagnostics import fail
 from growc.model import axes, cost, layers, sites
-from growc.model.build import build_meta, canonical, load_config
+from growc.model.build import REFUSALS, build_meta, canonical, load_config
 from growc.model.graph import ModelGraph, TensorInfo
 from growc.model.trace import trace
 
@@ -66,7 +67,7 @@ def _inspect(key: str) -> ModelGraph:
 def _trace(model: PreTrainedModel) -> fx.GraphModule:
     try:
         return trace(model, TRACE_LENGTH)
-    except Exception as error:  # the model's own code runs here, and may raise anything
+    except (*REFUSALS, TraceError, AssertionError) as error:
         reason = " ".join(str(error).split())[:300]
         fail(
             "GROW204",
@@ -76,7 +77,7 @@ def _trace(model: PreTrainedModel) -> fx.GraphModule:
 
 
 def _tensors(model: PreTrainedModel) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    """Parameters and persistent buffers in the order of the state dict, and the further names of tied ones."""
+    """Parameters and persistent buffers in the state dict's order, and the further names of tied ones."""
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     found: dict[str, TensorInfo] = {}
     tied: dict[str, str] = {}

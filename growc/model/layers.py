@@ -15,7 +15,7 @@ PER_LAYER = frozenset({"layer_idx", "training"})
 
 
 def repeated_path(modules: Iterable[str]) -> str:
-    """The path that most of the given module names share up to their first number: `model.layers`. Empty if none."""
+    """The path that most module names share up to their first number (`model.layers`); empty if none."""
     found = Counter(match[1] for name in modules if (match := re.match(r"(.*?)\.\d+(?:\.|$)", name)))
     return found.most_common(1)[0][0] if found else ""
 

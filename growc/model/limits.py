@@ -21,7 +21,7 @@ CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k")
 
 
 def check(config: PreTrainedConfig) -> None:
-    """Refuse negative sizes, absent layers and a router that chooses more experts than there are (GROW203)."""
+    """Refuse negative sizes, absent layers and a router that chooses more than there is (GROW203)."""
     findings = [
         Diagnostic("GROW203", f"{name} is {size}", help="a size is a positive whole number")
         for name, size in config.to_dict().items()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor, fx, nn
@@ -18,7 +18,7 @@ Test = Callable[[fx.Node], bool]
 
 @dataclass(frozen=True)
 class Sites:
-    """Every site of a model, in the order of the forward pass. `attention_modules` are the modules that attend."""
+    """Every site of a model, in forward order; `attention_modules` are the modules that attend."""
 
     path: str
     moe: tuple[MoeSite, ...]
@@ -30,12 +30,14 @@ class Sites:
 def find(graph: fx.GraphModule, model: nn.Module) -> Sites:
     """Find the sites of `graph`, the trace of `model`."""
     finder = _Finder(graph, model)
-    moe, ffn, attention = (
-        tuple(filter(None, map(look, graph.graph.nodes)))
-        for look in (finder.moe, finder.ffn, finder.attention)
+    nodes = graph.graph.nodes
+    return Sites(
+        path=finder.path,
+        moe=tuple(site for node in nodes if (site := finder.moe(node))),
+        ffn=tuple(site for node in nodes if (site := finder.ffn(node))),
+        attention=tuple(site for node in nodes if (site := finder.attention(node))),
+        attention_modules=frozenset(finder.module_of(node) for node in nodes if is_attention(node)),
     )
-    modules = frozenset(finder.module_of(node) for node in graph.graph.nodes if is_attention(node))
-    return Sites(finder.path, moe, ffn, attention, modules)
 
 
 def is_attention(node: fx.Node) -> bool:
@@ -45,7 +47,8 @@ def is_attention(node: fx.Node) -> bool:
 
 def common_module(*names: str) -> str:
     """The innermost module that holds all the named ones (`a.b` for `a.b.c` and `a.b.d.e`)."""
-    return ".".join(os.path.commonprefix([name.split(".")[:-1] for name in names]))
+    owners = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return ".".join(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, owners))
 
 
 class _Finder:
@@ -93,10 +96,8 @@ class _Finder:
     def is_parametric(self, node: fx.Node) -> bool:
         return bool(self.parameters.get(node)) or is_attention(node)
 
-    # -- mixture of experts ------------------------------------------------------------------------------------
-
     def moe(self, node: fx.Node) -> MoeSite | None:
-        """Experts are a leaf with two or more stacks of matrices of one length E; the router gives E scores."""
+        """Experts are a leaf with two or more stacks of E matrices; the router has E rows."""
         layer = self.layer(node)
         stacks = [p for p in self.parameters.get(node, {}).values() if p.dim() == 3]
         if layer is None or len(stacks) < 2 or len({stack.shape[0] for stack in stacks}) != 1:
@@ -140,24 +141,20 @@ class _Finder:
             dense_dispatch=not choices,
         )
 
-    # -- dense feed-forward networks ---------------------------------------------------------------------------
-
     def ffn(self, node: fx.Node) -> FfnSite | None:
-        """A linear map reached only from linear maps of one common input, which returns to that input's width."""
+        """A linear map reached only from linear maps of one input, which returns to that input's width."""
         layer = self.layer(node)
         if layer is None or not self.is_linear(node):
             return None
         ups = self.sources(node, self.is_parametric)
-        if not ups or not all(map(self.is_linear, ups)) or len({up.args[0] for up in ups}) != 1:
+        if not ups or not all(map(self.is_linear, ups)):
             return None
-        inner, entry = _width(node.args[0]), _width(ups[0].args[0])
-        if any(_width(up) != inner for up in ups) or _width(node) != entry:
+        entry, inner = ups[0].args[0], _width(node.args[0])
+        if any(up.args[0] is not entry or _width(up) != inner for up in ups) or _width(node) != _width(entry):
             return None
         names = tuple(str(up.target) for up in ups)
         down = str(node.target)
         return FfnSite(layer, common_module(*names, down), names, down, inner)
-
-    # -- attention ---------------------------------------------------------------------------------------------
 
     def attention(self, node: fx.Node) -> AttentionSite | None:
         """The linear maps nearest to query, key and value, and the one nearest after."""

@@ -1,19 +1,20 @@
 """Symbolic tracing with torch.fx, where every proxy carries a concrete value (on the meta device: a shape).
 
-Shapes, dtypes and everything else that is no tensor stay plain Python, so the control flow of Hugging Face models runs
-as it is. Leaves are the modules none of whose children holds parameters: linear maps, norms, routers, fused experts.
-Batch size and sequence length are baked into the graph.
+Shapes, dtypes and everything else that is no tensor stay plain Python, so the control flow of Hugging Face
+models runs as it is. Leaves are the modules none of whose children holds parameters: linear maps, norms,
+routers, fused experts. Batch size and sequence length are baked into the graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,19 +45,16 @@ def _holds_tensor(item: Any) -> bool:
 class MetaProxy(fx.Proxy):
     """A proxy whose shape, dtype and device are those of its concrete value."""
 
-    @property
-    def concrete(self) -> Any:
-        return value(self.node)
-
     def __getattr__(self, name: str) -> Any:
-        plain = getattr(self.concrete, name)
+        plain = getattr(value(self.node), name)
         return super().__getattr__(name) if callable(plain) or isinstance(plain, Tensor) else plain
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(len(self)))
+        indexed = cast(Any, self)  # fx gives proxies their operators when it is imported
+        return (indexed[index] for index in range(len(self)))
 
     def __len__(self) -> int:
-        return len(self.concrete)
+        return len(value(self.node))
 
 
 class MetaTracer(fx.Tracer):
@@ -68,26 +66,32 @@ class MetaTracer(fx.Tracer):
         self.computing = False
         """True while a node's value is computed: calls then go straight through instead of into the graph."""
 
+    @override
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m)
 
+    @override
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return MetaProxy(node, self)
 
+    @override
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         return attr_val if self.computing else super().getattr(attr, attr_val, parameter_proxy_cache)
 
+    @override
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         return forward(*args, **kwargs) if self.computing else super().call_module(m, forward, args, kwargs)
 
+    @override
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(kind, target, *args, **kwargs)
         if kind == "get_attr":  # fx makes these without create_proxy
             node.meta[VALUE] = self._compute(node)
         return node
 
+    @override
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **options: Any) -> Any:
         proxy = super().create_proxy(kind, target, args, kwargs, *more, **options)
         result = proxy.node.meta[VALUE] = self._compute(proxy.node)
