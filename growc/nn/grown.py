@@ -25,7 +25,6 @@ def grown_classes(model_type: str) -> tuple[type[PreTrainedConfig], type[PreTrai
 
     stock_config: type[PreTrainedConfig] = CONFIG_MAPPING[model_type]
     stock_model: type[PreTrainedModel] = MODEL_FOR_CAUSAL_LM_MAPPING[stock_config]
-    # from_dict of the stock class, not of GrownConfig, which would come back here.
     config_class = type(f"Grown{stock_config.__name__}", (stock_config,), {"model_type": GROWN})
 
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,91 @@
+"""Expert load: counting it, and keeping it even."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from growc.nn.rewired import selection_bias
+from growc.operators.sites import MoeSite
+from growc.spec.schema import Balance
+
+
+class Load:
+    """Counts the tokens that every expert gets, by layer, through hooks on the routers.
+
+    `counts` is of shape (layers, experts) for models whose layers agree, else one row per layer of its own length.
+    """
+
+    def __init__(self, model: nn.Module, sites: tuple[MoeSite, ...], *, probabilities: bool) -> None:
+        self.sites = sites
+        self.routers = [model.get_submodule(site.router) for site in sites]
+        self.counts: dict[int, Tensor] = {}
+        self.mean_probability: dict[int, Tensor] = {}
+        self._probabilities = probabilities
+        self._hooks = [
+            router.register_forward_hook(self._hook(site)) for site, router in zip(sites, self.routers, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _hook(self, site: MoeSite) -> Any:
+        def hook(module: nn.Module, args: Any, routed: tuple[Tensor, ...]) -> None:
+            chosen = next((out for out in routed if not out.is_floating_point()), None)
+            if chosen is None:  # dense dispatch: gates of shape (tokens, experts), zero where not selected
+                counts, logits = (routed[0] > 0).sum(dim=0), routed[1]
+            else:
+                counts, logits = torch.bincount(chosen.flatten(), minlength=site.num_experts), routed[0]
+            self.counts[site.layer] = self.counts.get(site.layer, 0) + counts.detach()
+            if self._probabilities:
+                self.mean_probability[site.layer] = logits.float().softmax(dim=-1).mean(dim=0)
+
+        return hook
+
+    def reduced(self) -> dict[int, Tensor]:
+        """Counts since the last call, summed over all ranks in one collective, by layer."""
+        if not self.counts:
+            return {}
+        layers = sorted(self.counts)
+        flat = torch.cat([self.counts[layer] for layer in layers])
+        if dist.is_initialized():
+            dist.all_reduce(flat)
+        self.counts = {}
+        sizes = [next(s.num_experts for s in self.sites if s.layer == layer) for layer in layers]
+        return dict(zip(layers, flat.split(sizes), strict=True))
+
+
+def auxiliary_loss(load: Load, counts: dict[int, Tensor], coefficient: float) -> Tensor:
+    """coefficient * mean over layers of E * sum_e f_e P_e (Switch Transformer, arXiv 2101.03961, Section 2.2).
+
+    f_e is the share of the *global* batch's choices that went to expert e; P_e is this rank's mean probability, whose
+    gradients the data-parallel mean turns into those of the global batch.
+    """
+    terms = [
+        len(count) * (count / count.sum() * load.mean_probability[layer]).sum() for layer, count in counts.items()
+    ]
+    return coefficient * torch.stack(terms).mean()
+
+
+@torch.no_grad()
+def update_selection_bias(load: Load, counts: dict[int, Tensor], rate: float) -> None:
+    """b_e += rate * sign(mean count - count_e) with global counts (loss-free balancing, arXiv 2408.15664)."""
+    for site, router in zip(load.sites, load.routers, strict=True):
+        bias, count = selection_bias(router), counts[site.layer].float()
+        assert bias is not None
+        bias += rate * torch.sign(count.mean() - count)
+
+
+def wants_probabilities(balance: Balance) -> bool:
+    """Whether training needs the routers' mean probabilities."""
+    return balance.method == "auxiliary"
+
+
+def violation(counts: dict[int, Tensor]) -> float:
+    """The largest excess of an expert's load over the mean, relative to it, over all layers (MaxVio)."""
+    return max(float(c.max() / c.float().mean()) - 1 for c in counts.values()) if counts else 0.0

@@ -1,0 +1,154 @@
+"""`growc run`: freeze the plan, prepare the data, start the ranks, and say how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, Span, fail
+from growc.plan.build import build_plan
+from growc.plan.freeze import drift, read_plan, write_plan
+from growc.plan.open import open_spec
+from growc.plan.plan import Plan
+from growc.run.data import prepare
+from growc.run.folder import RunFolder, read_json
+from growc.run.layout import layout
+from growc.run.worker import OUTCOME, STOP
+
+
+def run(
+    target: Path,
+    run_dir: Path,
+    nproc: int,
+    overrides: Sequence[str],
+    allow_code: bool,
+    echo: Callable[[str], None],
+) -> ExitCode:
+    """Execute a spec or a frozen plan; called again on the same folder, resume it.
+
+    Under torchrun this process is a rank; else it starts `nproc` ranks on this machine.
+
+    Raises:
+        GrowcError: the spec has findings, the plan is stale, or the folder belongs to another spec.
+    """
+    folder = RunFolder(run_dir)
+    launched = "RANK" in os.environ
+    if not launched or os.environ["RANK"] == "0":
+        _prepare(folder, _plan(target, overrides, allow_code), nproc, allow_code, echo)
+    if launched:
+        return _as_rank(folder, allow_code)
+    code = _launch(folder, nproc, allow_code)
+    if code is ExitCode.CLEAN:
+        from growc.report.command import report
+
+        echo(f"report: {report([run_dir], None)}")
+    return code
+
+
+def _plan(target: Path, overrides: Sequence[str], allow_code: bool) -> Plan:
+    if target.suffix == ".json":
+        plan = read_plan(target)
+        moved = drift(plan, allow_code=allow_code)
+        if moved:
+            fail("GROW601", f"the plan is stale: {', '.join(moved)} changed since it was made",
+                 help=f"look at the changes, then make it again: growc plan {plan.spec_path} --out {target}")  # fmt: skip
+        return plan
+    return build_plan(open_spec(target, overrides, allow_code=allow_code))
+
+
+def _prepare(folder: RunFolder, plan: Plan, nproc: int, allow_code: bool, echo: Callable[[str], None]) -> None:
+    errors = [d for d in plan.findings() if d.severity is Severity.ERROR]
+    if errors:
+        raise GrowcError(errors)
+    opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
+    spec, ranks = opened.loaded.spec, int(os.environ.get("WORLD_SIZE", nproc))
+    layout(spec.parallel, ranks, [node.after for node in opened.graph.nodes])
+    for node in opened.graph.nodes:
+        sequences = node.training.batch_tokens // spec.data.sequence_length
+        if sequences % ranks:
+            fail("GROW623", f"a batch of {sequences} sequences does not divide among {ranks} ranks",
+                 help="make batch_tokens a multiple of sequence_length * ranks")  # fmt: skip
+    if folder.plan.exists():
+        _same(read_plan(folder.plan), plan, folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_plan(plan, folder.plan)
+    (folder.path / STOP).unlink(missing_ok=True)
+    (folder.path / OUTCOME).unlink(missing_ok=True)
+    echo("preparing data")
+    prepare(
+        spec.data, opened.graph.source.config["vocab_size"], folder.data, opened.loaded.base_dir, spec.training.seed
+    )
+
+
+def _same(before: Plan, now: Plan, folder: RunFolder) -> None:
+    """A run folder belongs to one spec, one source and one version of the code."""
+    moved = [part for part in ("spec", "source", "code") if before.hashes[part] != now.hashes[part]]
+    if moved:
+        fail("GROW611", f"{folder.path} belongs to a run with another {' and another '.join(moved)}",
+             help="choose another --run-dir, or delete the folder to start over")  # fmt: skip
+
+
+def _as_rank(folder: RunFolder, allow_code: bool) -> ExitCode:
+    from growc.run import distribute
+    from growc.run.worker import work
+
+    while not folder.plan.exists() or not (folder.data).exists():
+        time.sleep(0.2)
+    code = work(folder.path, allow_code=allow_code)
+    distribute.stop(int(code))
+
+
+def _launch(folder: RunFolder, nproc: int, allow_code: bool) -> ExitCode:
+    """Start the ranks and wait. SIGINT and SIGTERM ask them to save and stop; a second one kills them."""
+    threads = max(1, (os.cpu_count() or 1) // nproc)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        # A restarted rank must not meet the addresses of its dead peers (pytorch#135712).
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}",
+        "-m", "growc.run.worker", str(folder.path.resolve()), *(["--allow-code"] if allow_code else []),
+    ]  # fmt: skip
+    child = subprocess.Popen(command, env=environment, start_new_session=True)
+    asked = 0
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            (folder.path / STOP).touch()
+        else:
+            os.killpg(child.pid, signal.SIGKILL)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        (folder.path / STOP).unlink(missing_ok=True)
+    outcome = folder.path / OUTCOME
+    if not outcome.exists():
+        if asked:
+            return ExitCode.INTERRUPTED
+        fail("GROW612", f"the ranks died (exit code {child.returncode})",
+             help="what is committed is safe; the same command resumes the run")  # fmt: skip
+    result = read_json(outcome)
+    if result["diagnostics"]:
+        raise GrowcError(
+            Diagnostic(
+                d["code"], d["message"], d["help"], Span(**d["span"]) if d["span"] else None, Severity(d["severity"])
+            )
+            for d in result["diagnostics"]
+        )
+    return ExitCode(result["exit"])

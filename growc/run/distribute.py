@@ -1,0 +1,96 @@
+"""The one file that touches transformers' distributed engine (FSDP2 and expert parallelism as DTensors)."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.distributed import DistributedConfig
+
+from growc.model.build import load_config
+from growc.run.layout import Layout
+
+
+def start() -> torch.device:
+    """Join the process group that torchrun set up: NCCL where there is a GPU, gloo else. Returns this rank's device."""
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
+        return device
+    dist.init_process_group("gloo")
+    return torch.device("cpu")
+
+
+def stop(code: int) -> NoReturn:
+    """Leave the process group and the process.
+
+    Interpreter shutdown can abort after gloo collectives of FSDP2 (SIGABRT after the work is done), so the process
+    ends by `os._exit` once every rank has arrived and the streams are flushed.
+    """
+    gc.collect()
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def build_model(config: Mapping[str, Any], layout: Layout, device: torch.device, seed: int) -> PreTrainedModel:
+    """The model of `config`, laid out over the ranks, with uninitialised weights to be loaded or grown into.
+
+    Weights are fp32; the training step chooses the precision of its matrix products. Buffers that no checkpoint holds
+    (rotary frequencies) are ready.
+    """
+    hf_config = load_config(config)
+    torch.manual_seed(seed)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            hf_config, dtype=torch.float32, experts_implementation="grouped_mm"
+        )
+    if layout.fsdp > 1:
+        wanted = DistributedConfig(fsdp_size=layout.fsdp, ep_size=layout.ep)
+        distributed, _, mesh = type(model).prepare_distribute_model(wanted)
+        model = type(model).maybe_distribute_model(model, distributed, mesh)
+        # A leftover of the engine in the config would be saved with it.
+        model.config.__dict__.pop("distributed_config", None)
+    model.to_empty(device=device)
+    model.tie_weights()
+    for tensor in model.state_dict(keep_vars=True).values():
+        tensor._is_hf_initialized = True
+    model.initialize_weights()
+    return model
+
+
+def named_state(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, each tied tensor once."""
+    reshard(model)
+    kept = set(model.state_dict())
+    state: dict[str, Tensor] = dict(model.named_parameters())
+    return state | {name: buffer for name, buffer in model.named_buffers() if name in kept}
+
+
+def reshard(model: PreTrainedModel) -> None:
+    """Give up full weights that a forward left gathered, so that parameters are shards again."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's shard."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def full(tensor: Tensor) -> Tensor:
+    """The whole tensor, gathered if sharded (every rank must call)."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,99 @@
+"""Checkpoints that users load: a Hugging Face folder, with the training state beside the weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from growc import __version__
+from growc.model import ModelGraph
+from growc.model.build import canonical, load_config
+from growc.operators.operator import Replicas
+from growc.run.distribute import full, named_state
+from growc.run.folder import commit, write_json
+from growc.run.optimizer import State
+from growc.run.state import write_state
+
+TRAINING = "training"
+"""Folder of the training state inside a checkpoint."""
+
+LINEAGE = "growc.json"
+"""File in a checkpoint that says where it came from."""
+
+
+def save_checkpoint(
+    path: Path,
+    model: PreTrainedModel,
+    state: State,
+    *,
+    key: str,
+    node: str,
+    step: int,
+    tokens: int,
+    lineage: Mapping[str, Any],
+) -> None:
+    """Write the checkpoint of a finished stage to the fresh folder `path` (every rank must call)."""
+    aside = path.with_name(path.name + ".partial")
+    if dist.get_rank() == 0:
+        shutil.rmtree(aside, ignore_errors=True)
+        (aside / TRAINING).mkdir(parents=True)
+    dist.barrier()
+    tensors = named_state(model)
+    write_state(aside / TRAINING, tensors, canonical(model.config), state, key, node, step, tokens)
+    weights = {name: full(tensor.detach()).cpu() for name, tensor in tensors.items()}
+    if dist.get_rank() == 0:
+        write_weights(aside, canonical(model.config), weights)
+        write_json(aside / LINEAGE, {"growc": __version__, "node": node, "key": key, **lineage})
+        commit(aside, path)
+    dist.barrier()
+
+
+def write_weights(folder: Path, config: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
+    """Write config and weights under the names that the hub uses for this family."""
+    with torch.device("meta"):
+        shell = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
+    missing = {name: weights[tied] for name, tied in (shell.all_tied_weights_keys or {}).items() if tied in weights}
+    shell.save_pretrained(folder, state_dict=missing | weights)
+
+
+def sibling_cosines(
+    graph: ModelGraph, groups: Mapping[int, Replicas], tensors: Mapping[str, Tensor]
+) -> dict[int, float]:
+    """Mean cosine between siblings and the first of their group, over all expert weights, by layer.
+
+    1 at the moment of growth; it falls as the copies go ways of their own. Every rank must call.
+
+    Args:
+        graph: what the model is.
+        groups: sizes of the groups of siblings in slot order, by layer.
+        tensors: the model's tensors, sharded or not.
+    """
+    cosines: dict[int, float] = {}
+    for site in graph.moe:
+        if site.layer not in groups or sum(groups[site.layer]) != site.num_experts:
+            continue
+        first = torch.tensor([s for s, r in _starts(groups[site.layer]) for _ in range(r)])
+        dots, norms = torch.zeros(site.num_experts), torch.zeros(site.num_experts)
+        for name in site.expert_tensors:
+            rows = full(tensors[name].detach()).float().flatten(1).cpu()
+            dots += (rows * rows[first]).sum(dim=1)
+            norms += rows.square().sum(dim=1)
+        copies = first != torch.arange(site.num_experts)
+        cosine = dots / (norms * norms[first]).sqrt()
+        cosines[site.layer] = float(cosine[copies].mean())
+    return cosines
+
+
+def _starts(replicas: Replicas) -> list[tuple[int, int]]:
+    starts, position = list[tuple[int, int]](), 0
+    for r in replicas:
+        starts.append((position, r))
+        position += r
+    return starts

@@ -1,0 +1,52 @@
+"""The run's journal: append-only events, one JSON object a line, written by rank 0."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def record(path: Path, event: str, **details: Any) -> None:
+    """Append one event and flush it to the disk."""
+    line = json.dumps({"time": time.time(), "event": event, **details})
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def events(path: Path, event: str | None = None) -> Iterator[dict[str, Any]]:
+    """All events, or those of one kind. A last line cut short by a crash is not an event."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            entry: dict[str, Any] = json.loads(line)
+            if event is None or entry["event"] == event:
+                yield entry
+
+
+def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Append rows of metrics."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """All rows of a metrics file, but a last one cut short."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def cut_rows(path: Path, step: int) -> None:
+    """Drop the rows after `step`: a resumed stage writes them again."""
+    kept = [row for row in rows(path) if row["step"] <= step]
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    aside.rename(path)

@@ -1,0 +1,101 @@
+"""Optimizers, their state by tensor name, and the learning-rate schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from growc.spec.schema import AdamW, Optimizer, Schedule, Wsd
+
+MOMENTS: dict[str, tuple[str, ...]] = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
+"""State tensors of each optimizer that have the parameter's shape: first moment, then second."""
+
+State = dict[str, dict[str, Tensor]]
+"""Parameter name -> {moment name or "step": tensor}."""
+
+
+def build_optimizer(spec: Optimizer, named: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of a stage. Weight decay acts on matrices and expert stacks, not on norms and biases."""
+    groups = [
+        {"params": [p for p in named.values() if p.dim() >= 2], "weight_decay": spec.weight_decay},
+        {"params": [p for p in named.values() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if isinstance(spec, AdamW):
+        return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps)
+    return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+
+
+def get_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> State:
+    """The live state by parameter name; parameters without state are left out."""
+    return {
+        name: {key: value for key, value in optimizer.state[parameter].items() if isinstance(value, Tensor)}
+        for name, parameter in named.items()
+        if optimizer.state.get(parameter)
+    }
+
+
+def set_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: State) -> None:
+    """Give parameters the state in `state`; the others start fresh.
+
+    Adam's bias correction divides by 1 - beta^step: live moments with step 0 would be blown up, so that is refused.
+    """
+    for name, entry in state.items():
+        if "step" in entry and float(entry["step"]) == 0:
+            moments = [value for key, value in entry.items() if key != "step"]
+            assert not any(bool(_local(m).any()) for m in moments), f"{name}: zero step with live moments"
+            continue
+        optimizer.state[named[name]] = dict(entry)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def learning_rate(schedule: Schedule, peak: float, step: int, steps: int) -> float:
+    """The learning rate of `step` (from 0) of a stage of `steps`.
+
+    Warmup-stable-decay: linear warmup over `warmup * steps`, then `peak`, then a linear anneal to zero over the last
+    `anneal * steps`.
+    """
+    warmup = round(schedule.warmup * steps)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    start = stable_step(schedule, steps)
+    if step >= start:
+        return peak * (steps - step) / (steps - start + 1)
+    return peak
+
+
+def stable_step(schedule: Schedule, steps: int) -> int:
+    """The number of steps before the anneal: the stable state is the state after them."""
+    return steps - round(schedule.anneal * steps) if isinstance(schedule, Wsd) else steps
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Use `rate` from now on, in every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
+    """Scale gradients so that their global norm is at most `limit`; returns the norm before.
+
+    Experts and dense tensors live on different meshes, which torch's own clipping refuses to mix: the norms are taken
+    mesh by mesh and combined.
+    """
+    by_mesh: dict[object, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            by_mesh.setdefault(getattr(parameter.grad, "device_mesh", None), []).append(parameter)
+    norms: list[Tensor] = []
+    for group in by_mesh.values():
+        norm = nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
+        norms.append(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    total = torch.linalg.vector_norm(torch.stack(norms))
+    if limit is not None:
+        for group in by_mesh.values():
+            nn.utils.clip_grads_with_norm_(group, limit, total)
+    return float(total)

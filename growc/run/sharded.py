@@ -1,0 +1,102 @@
+"""Growing sharded tensors: every rank computes the rows it will hold, and only rows that it lacks travel.
+
+Nothing is ever gathered whole. Rows are dimension 0, the only dimension that FSDP2 and expert parallelism shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+from growc.growth.evaluate import evaluate
+from growc.programs import Expr, Source
+from growc.run.distribute import local
+
+
+def rows_held(tensor: Tensor) -> range:
+    """The rows of the whole tensor that this rank's shard holds (all of them where it is not sharded)."""
+    if not isinstance(tensor, DTensor):
+        return range(tensor.shape[0] if tensor.dim() else 1)
+    shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    assert shape[1:] == tuple(tensor.shape[1:]), "only dimension 0 is sharded"
+    return range(offset[0], offset[0] + shape[0])
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """Source tensors spread over the ranks; every rank must ask for the same names in the same order."""
+
+    tensors: Mapping[str, Tensor]
+
+    def rows(self, name: str, index: Tensor) -> Tensor:
+        """See `Fetch.rows`: rows that other ranks hold come by one all-to-all."""
+        tensor = self.tensors[name]
+        if not isinstance(tensor, DTensor):
+            return tensor[index] if tensor.dim() else tensor.clone()
+        return _exchange(tensor, index)
+
+    def std(self, name: str) -> float:
+        """See `Fetch.std`: two passes in float64, each summed over the ranks."""
+        tensor = self.tensors[name]
+        mine = local(tensor).double()
+        shared = isinstance(tensor, DTensor)
+        count = tensor.numel()
+        mean = _sum(mine.sum(), shared) / count
+        return float((_sum(((mine - mean) ** 2).sum(), shared) / count).sqrt())
+
+
+def grow_tensor(program: Expr, target: Tensor, fetch: Sharded) -> None:
+    """Write what `program` says into this rank's shard of `target`, in place."""
+    held = rows_held(target)
+    index = torch.arange(held.start, held.stop, device=local(target).device)
+    if program == Source(getattr(program, "name", "")) and _same_layout(fetch.tensors[program.name], target):
+        value = local(fetch.tensors[program.name])
+    else:
+        value = evaluate(program, index, fetch, target.dtype)
+    local(target).copy_(value)
+
+
+def _same_layout(source: Tensor, target: Tensor) -> bool:
+    if isinstance(source, DTensor) != isinstance(target, DTensor) or source.shape != target.shape:
+        return False
+    if isinstance(source, DTensor) and isinstance(target, DTensor):
+        return source.device_mesh == target.device_mesh and source.placements == target.placements
+    return True
+
+
+def _sum(value: Tensor, shared: bool) -> Tensor:
+    if shared:
+        dist.all_reduce(value)
+    return value
+
+
+def _exchange(tensor: DTensor, index: Tensor) -> Tensor:
+    """Rows `index` of the whole tensor; each rank may ask for other rows."""
+    ranks, me = dist.get_world_size(), dist.get_rank()
+    mine, held = tensor.to_local(), rows_held(tensor)
+    wanted = torch.unique(index)
+    asked: list[tuple[tuple[int, int], list[int]]] = [((0, 0), [])] * ranks
+    dist.all_gather_object(asked, ((held.start, held.stop), wanted.tolist()))
+    holder = {row: rank for rank in reversed(range(ranks)) for row in range(*asked[rank][0])}
+    # plan[to][from]: rows that travel, in the order both ends know.
+    plan = [[[row for row in rows if holder[row] == source] for source in range(ranks)] for _, rows in asked]
+
+    send = [row - held.start for to in range(ranks) for row in plan[to][me]]
+    receive = [row for source in range(ranks) for row in plan[me][source]]
+    width = mine.shape[1:].numel()
+    out = mine.new_empty(len(receive), width)
+    dist.all_to_all_single(
+        out,
+        mine.reshape(mine.shape[0], width)[torch.tensor(send, dtype=torch.long, device=mine.device)],
+        [len(rows) for rows in plan[me]],
+        [len(plan[to][me]) for to in range(ranks)],
+    )
+    place = torch.empty(tensor.shape[0], dtype=torch.long, device=mine.device)
+    place[torch.tensor(receive, dtype=torch.long, device=mine.device)] = torch.arange(len(receive), device=mine.device)
+    return out[place[index]].view(index.shape[0], *mine.shape[1:])

@@ -1,0 +1,49 @@
+"""The first state of a run: the source's weights, or fresh ones.
+
+One process reads or draws the whole model and writes it as shards that any layout loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from growc.model import ModelSource
+from growc.model.build import canonical, load_config
+from growc.run.distribute import named_state
+from growc.run.export import TRAINING
+from growc.run.folder import appears
+from growc.run.state import write_state
+
+
+def write_fresh(path: Path, config: Mapping[str, Any], seed: int) -> None:
+    """Fresh weights of the model's own initialisation, drawn with `seed`."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
+    _write(path, model)
+
+
+def write_source(path: Path, source: ModelSource, seed: int) -> None:
+    """The weights of the source: those in its folder, or fresh ones where it is only a config.
+
+    A growc checkpoint brings its optimizer state along: its training state is linked, not copied.
+    """
+    if source.weights is None:
+        write_fresh(path, source.config, seed)
+        return
+    training = source.weights / TRAINING
+    if training.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(training.resolve(), target_is_directory=True)
+        return
+    model = AutoModelForCausalLM.from_pretrained(source.weights, dtype=torch.float32, local_files_only=True)
+    _write(path, model)
+
+
+def _write(path: Path, model: PreTrainedModel) -> None:
+    with appears(path) as aside:
+        write_state(aside, named_state(model), canonical(model.config), {}, "source", "source", 0, 0, alone=True)

@@ -1,0 +1,86 @@
+"""One rank of a run, started by torchrun: `python -m growc.run.worker RUN_DIR`.
+
+However it ends, rank 0 leaves `outcome.json` for the launcher, so that a user's mistake found at run time is printed
+as a diagnostic and never as the traceback of a child process.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import torch.distributed as dist
+
+from growc.diagnostics import ExitCode, GrowcError
+from growc.plan.open import open_spec
+from growc.plan.freeze import read_plan
+from growc.run import distribute
+from growc.run.data import open_corpus
+from growc.run.folder import RunFolder, write_json
+from growc.run.journal import record
+from growc.run.layout import layout
+from growc.run.losses import validation_windows
+from growc.run.progress import Progress
+from growc.run.stages import Runner
+from growc.run.summary import write_summary
+from growc.run.train import Interrupted
+
+OUTCOME = "outcome.json"
+STOP = "stop"
+"""A file of this name in the run folder asks all ranks to save and stop."""
+
+
+def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
+    """Run all stages as this rank; returns how the run ended. Joins the process group and leaves it joined."""
+    device = distribute.start()
+    folder = RunFolder(run_dir)
+    first = dist.get_rank() == 0
+    signalled: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        signalled.append(number)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if not sys.stdin.isatty() else on_signal)
+    try:
+        plan = read_plan(folder.plan)
+        opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
+        graph = opened.graph
+        spec = opened.loaded.spec
+        models = [node.after for node in graph.nodes]
+        places = layout(spec.parallel, dist.get_world_size(), models)
+        corpus = open_corpus(folder.data)
+        windows = validation_windows(corpus.validation, spec.data.sequence_length, spec.data.validation.sequences)
+        if first:
+            record(folder.journal, "run_started", ranks=dist.get_world_size(), layout=str(places), device=str(device))
+        limit = spec.invariants.loss.max_increase if spec.invariants.loss else None
+        runner = Runner(
+            graph, opened.source, folder, corpus, windows, places, device, Progress(graph, quiet=not first), limit,
+            interrupted=lambda: bool(signalled) or (first and (run_dir / STOP).exists()),
+        )  # fmt: skip
+        runner.run()
+        if first:
+            write_summary(folder, graph, spec)
+            record(folder.journal, "run_finished")
+        return _end(folder, ExitCode.CLEAN)
+    except Interrupted:
+        if first:
+            record(folder.journal, "interrupted")
+        return _end(folder, ExitCode.INTERRUPTED)
+    except GrowcError as error:
+        return _end(folder, error.exit_code, error)
+
+
+def _end(folder: RunFolder, code: ExitCode, error: GrowcError | None = None) -> ExitCode:
+    if dist.get_rank() == 0:
+        diagnostics = [asdict(d) for d in error.diagnostics] if error else []
+        write_json(folder.path / OUTCOME, {"exit": int(code), "diagnostics": diagnostics})
+    return code
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), allow_code="--allow-code" in sys.argv[2:])
+    distribute.stop(0)
