@@ -57,7 +57,8 @@ CODES: dict[str, Code] = {
     ),
     "GROW005": Code(
         "Tab in the YAML",
-        "YAML indents with spaces only, because tabs have no agreed width. Set the editor to insert\nspaces.",
+        "YAML indents with spaces only, because tabs have no agreed width. Set the editor to insert\n"
+        "spaces.",
     ),
     "GROW006": Code(
         "Duplicate key",
@@ -93,7 +94,7 @@ CODES: dict[str, Code] = {
     ),
     "GROW012": Code(
         "Document too large or too deep",
-        "A spec holds at most 50,000 values, counted after every alias is replaced by what it repeats,\n"
+        "A spec holds at most 20,000 values, counted after every alias is replaced by what it repeats,\n"
         "nested at most 64 deep. Some small files expand to billions of values; such a file is refused\n"
         "before it is expanded.",
     ),
@@ -198,7 +199,8 @@ CODES: dict[str, Code] = {
     ),
     "GROW120": Code(
         "Stage named twice",
-        "Stages are known by their names: in `from`, in reports, and in the run folder. Each needs its\nown.",
+        "Stages are known by their names: in `from`, in reports, and in the run folder. Each needs its\n"
+        "own.",
     ),
     "GROW121": Code(
         "`from` a state that does not exist",
@@ -337,7 +339,81 @@ CODES: dict[str, Code] = {
         "spelling; keys that resemble none pass.",
     ),
     # 3xx: growth
+    "GROW301": Code(
+        "A model without experts",
+        "The operator grows mixture-of-experts layers, and tracing found none in the model. Start from a\n"
+        "model that has them (`growc operators` says what each operator grows).",
+    ),
+    "GROW302": Code(
+        "A layer without experts",
+        "`layers` names a decoder layer, counted from 0, that is dense. Many families keep their first\n"
+        "layers dense; the message lists the layers with experts. `layers: all` takes just those.",
+    ),
+    "GROW303": Code(
+        "A cap too small for the factor",
+        "`cap` is the most extra copies that one expert may get. Factor f makes (f - 1) copies per expert\n"
+        "on average, so with a smaller cap there is no way to hand out all of them. Raise `cap` to\n"
+        "factor - 1 or more.",
+    ),
+    "GROW304": Code(
+        "Free routing after exclusive routing",
+        "The model has been grown with `routing: exclusive`: each group of siblings sends one winner into\n"
+        "the top-K. Growing it on with `routing: free` would let siblings collide again and change the\n"
+        "function of the layers grown before. Grow it with `routing: exclusive`.",
+    ),
+    "GROW305": Code(
+        "Noise for a bias that is not there",
+        "`router.bias_noise` is put on the bias of copies, and the router of this family has neither a\n"
+        "selection bias (DeepSeek, GLM) nor a bias of its logits (gpt-oss). Leave it out; to tell siblings\n"
+        "apart from the start, use `router: {init: split}`.",
+    ),
+    "GROW306": Code(
+        "Replicas that do not add up",
+        "`allocation: {rule: explicit}` needs one number for every source expert, each at least 1, and\n"
+        "their sum must be factor * experts.",
+    ),
+    "GROW307": Code(
+        "Routing groups of different sizes",
+        "The router first chooses among equal groups of experts (`n_group`), so every group must get the\n"
+        "same number of copies. Let the replicas of each group sum to factor * group size.",
+    ),
     # 4xx: invariants
+    "GROW401": Code(
+        "Programs that do not cover the model",
+        "Every tensor of the grown model must have exactly one program, programs may read only what the\n"
+        "source has, and no source tensor may vanish unread. An operator that breaks this would leave\n"
+        "weights random or lose them. It is a fault of the operator: report it, or mend its `weight`.",
+    ),
+    "GROW402": Code(
+        "A program of the wrong shape",
+        "The shape that an operator's program evaluates to differs from the shape found by tracing a\n"
+        "model of the grown config. It is a fault of the operator: its `config` and its `weight` disagree.",
+    ),
+    "GROW403": Code(
+        "Active FLOPs change too much",
+        "`invariants.active_flops.max_change` bounds the relative change of forward FLOPs per token, at\n"
+        "`data.sequence_length` and router included, between the model that the plan starts from and the\n"
+        "one after each grow stage. More experts at the same top-K cost a larger router: +0.4 % when\n"
+        "Qwen3-30B-A3B doubles, less for wide experts. A larger top-K or width costs far more.",
+    ),
+    "GROW404": Code(
+        "Too many parameters",
+        "`invariants.total_params.max` bounds the parameters of every model in the plan, all experts\n"
+        "counted. Lower the factor, grow fewer `layers`, or raise the limit.",
+    ),
+    "GROW405": Code(
+        "A claim that does not hold",
+        "An operator that claims to preserve the model exactly must leave every logit of a small float64\n"
+        "twin within 1e-5 and its loss within 1e-6; one with free routing must land on the loss that the\n"
+        "K_eff law predicts. Here it does not: the family routes in a way that the operator does not\n"
+        "know. Do not grow this model with these settings; `routing: free` may still be honest.",
+    ),
+    "GROW406": Code(
+        "No twin to prove the claim on",
+        "To prove what an operator claims, growc makes the model small: same experts, same routing, small\n"
+        "widths. This family could not be made small that way. The plan stands; measure the claim with\n"
+        "`growc check --measure` before relying on it.",
+    ),
     # 5xx: data
     "GROW501": Code(
         "Data that cannot be read",

@@ -18,7 +18,7 @@ from growc.diagnostics import Span, fail
 from growc.spec.scalars import MAP, SEQ, STR, tag_of
 from growc.spec.wording import syntax_error
 
-MAX_NODES = 50_000
+MAX_NODES = 20_000
 MAX_DEPTH = 64
 
 

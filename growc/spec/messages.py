@@ -33,10 +33,9 @@ _BOUNDS = {
     "less_than_equal": "must be at most {le}",
     "multiple_of": "must be a multiple of {multiple_of}",
     "finite_number": "must be finite",
-    "too_short": "must have at least {min_length} item(s)",
-    "too_long": "must have at most {max_length} item(s)",
-    "string_too_short": "must have at least {min_length} character(s)",
-    "string_too_long": "must have at most {max_length} character(s)",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
     "string_pattern_mismatch": "must have the form {pattern}",
 }
 
@@ -109,7 +108,8 @@ def _explained(located: Located, root: Node) -> Diagnostic:
     node, thing, context = located.node, located.thing, located.context
     kind, location = located.kind, located.error["loc"]
     if kind.startswith("GROW"):
-        return Diagnostic(kind, context["text"], context["help"], _key_or_value(located, context["keys"]))
+        span = located.key if location[-1:] == ("[key]",) else _key_or_value(located, context["keys"])
+        return Diagnostic(kind, context["text"], context["help"], span)
     if kind == "extra_forbidden":
         known = keys_at(root, location[:-1])
         message = f"unknown key {quoted(str(location[-1]))}"
@@ -139,7 +139,9 @@ def _wrong_variant(located: Located, root: Node) -> Diagnostic:
         help = f"add {listed((f'{key}: {v}' for v in known), 'or')}"
         return Diagnostic("GROW102", f"{located.thing} has no {quoted(key)}", help, located.node.span)
     message = f"{quoted(key)} must be {listed(known, 'or')}, but is {described(value)}"
-    return Diagnostic("GROW105", message, _near(value, known), value.span)
+    return Diagnostic(
+        "GROW105", message, _near(value, known) or f"the other keys depend on {quoted(key)}", value.span
+    )
 
 
 def _wrong_kind(branches: list[Located], root: Node) -> Diagnostic:
@@ -153,7 +155,7 @@ def _wrong_kind(branches: list[Located], root: Node) -> Diagnostic:
     if not kinds:
         return Diagnostic("GROW105", message, _near(node, choices) or purpose, node.span)
     help = _mended(node, {e.kind for e in branches}) or _near(node, choices) or kinds[0][1]
-    return Diagnostic("GROW103", message, f"{help}; {purpose}" if purpose else help, node.span)
+    return Diagnostic("GROW103", message, f"{help}; {purpose}", node.span)
 
 
 def _mended(node: Node, kinds: set[str]) -> str:
@@ -182,12 +184,15 @@ def _choices(expected: str) -> list[str]:
 
 
 def _purpose(located: Located, root: Node) -> str:
-    """What the innermost named key of the spec is for."""
+    """What the innermost key that the schema knows is for."""
     location = located.error["loc"]
-    name = next((step for step in reversed(located.path) if isinstance(step, str)), "")
-    position = max((i for i, step in enumerate(location) if step == name), default=0)
-    field = keys_at(root, location[:position]).get(name)
-    return f"{quoted(name)}: {field.description}" if field and field.description else ""
+    for position in range(len(location) - 1, -1, -1):
+        name = location[position]
+        if isinstance(name, str) and name in located.path:
+            field = keys_at(root, location[:position]).get(name)
+            if field and field.description:
+                return f"{quoted(name)}: {field.description}"
+    return "see `growc schema`"
 
 
 def _key_or_value(located: Located, keys: Sequence[str]) -> Span:

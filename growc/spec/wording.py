@@ -35,7 +35,7 @@ def described(node: Node) -> str:
         case Scalar(str() as text):
             return f"the text {quoted(text)}"
         case Scalar(number):
-            return quoted(str(number))
+            return f"the number {quoted(str(number))}"
 
 
 def listed(words: Iterable[str], last: str = "and") -> str:
@@ -74,6 +74,8 @@ def syntax_error(error: MarkedYAMLError) -> tuple[Mark, str, str, str]:
         return error.context_mark, code, "the quote that opens here is never closed", "close it"
     if "cannot start any token" in problem:
         return mark, code, f"a value cannot start with {problem.split()[2]}", "put the value in quotes"
+    if "could not find expected ':'" in problem and error.context_mark is not None:
+        return error.context_mark, code, "this key lacks its `:`", "write `key: value`, on one line"
     for words, (message, help) in _PROBLEMS.items():
         if words in problem or words in context:
             return mark, code, message, help
@@ -85,7 +87,6 @@ _PROBLEMS = {
         "a `:` is not allowed here",
         "check the indentation, and quote a text that contains `: `",
     ),
-    "could not find expected ':'": ("this key lacks its `:`", "write `key: value`, on one line"),
     "expected <block end>": (
         "this line does not fit the lines above it",
         "keys of one mapping and items of one list start in the same column",

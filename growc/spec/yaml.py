@@ -1,7 +1,7 @@
 """Strict YAML 1.2 with places: text -> nodes that know their line and column.
 
 What PyYAML leaves open is closed here: duplicate keys, keys that are no text, tags, several documents,
-recursive or exploding aliases, unbounded nesting, and the scalars of YAML 1.1. Every refusal is a `Diagnostic`.
+recursive or exploding aliases, deep nesting, and the scalars of YAML 1.1. Every refusal is a `Diagnostic`.
 """
 
 from __future__ import annotations
