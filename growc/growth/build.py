@@ -10,7 +10,15 @@ from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
 from growc.operators.grown_config import without_siblings
 from growc.spec import LoadedSpec
-from growc.spec.schema import Stage
+from growc.spec.schema import Spec, Stage
+
+NO_DATA_LENGTH = 4096
+"""Sequence length at which FLOPs are counted where a spec has no data."""
+
+
+def sequence_length(spec: Spec) -> int:
+    """The sequence length of a spec's data, in tokens."""
+    return spec.data.sequence_length if spec.data else NO_DATA_LENGTH
 
 
 def build(loaded: LoadedSpec, source: ModelGraph, source_digest: str, code: str) -> GrowthGraph:
@@ -49,6 +57,7 @@ def build(loaded: LoadedSpec, source: ModelGraph, source_digest: str, code: str)
 class _Builder:
     def __init__(self, loaded: LoadedSpec, source: ModelGraph, root: str) -> None:
         self.loaded, self.spec, self.source, self.root = loaded, loaded.spec, source, root
+        self.length = sequence_length(loaded.spec)
         self.nodes: dict[str, TrainNode | GrowNode] = {}
 
     def arm(self, arm: Arm, positions: range) -> None:
@@ -81,7 +90,7 @@ class _Builder:
     def fixed_target(self, trunk: list[str], target: ModelGraph) -> None:
         """A model of the final size, with ordinary routing, trained from its first token."""
         assert target.expert_field is not None
-        plain = inspect(without_siblings(target.config, target.expert_field), self.spec.data.sequence_length)
+        plain = inspect(without_siblings(target.config, target.expert_field), self.length)
         start = State(None)
         for name in trunk:
             if isinstance(node := self.nodes[name], TrainNode):
@@ -106,16 +115,17 @@ class _Builder:
             before, parent = self.nodes[start.node].after, self.nodes[start.node].key
         else:
             before, parent = scratch or self.source, digest(self.root, scratch.config if scratch else None)
-        identity = (parent, start.port, self.spec.data.model_dump(mode="json"))
-        training = self.spec.training_for(stage)
+        identity = (parent, start.port, self.spec.data.model_dump(mode="json") if self.spec.data else None)
         if stage.train is not None:
+            training = self.spec.training_for(stage)
             key = digest(identity, stage.train.steps, stage.train.data, training.model_dump(mode="json"))
             self.nodes[name] = TrainNode(
                 name, arm, stage.name, position, start, before, before, key,
-                stage.train.steps, stage.train.data, training, self.spec.data.sequence_length,
+                stage.train.steps, stage.train.data, training, self.length,
                 scratch=scratch is not None and start.node is None,
             )  # fmt: skip
             return
+        training = self.spec.training
         rewrites = self._rewrites(position, before)
         operators = [{"op": r.operator.op, **r.operator.model_dump(mode="json")} for r in rewrites]
         key = digest(identity, operators, training.seed)
@@ -129,7 +139,9 @@ class _Builder:
         node: Node | None = self.nodes[start.node] if start.node else None
         while node is not None and not isinstance(node, TrainNode):
             node = self.nodes[node.start.node] if node.start.node else None
-        return node.data if node is not None else next(iter(self.spec.data.parts), None)
+        if node is not None:
+            return node.data
+        return next(iter(self.spec.data.parts), None) if self.spec.data else None
 
     def _rewrites(self, position: int, before: ModelGraph) -> tuple[Rewrite, ...]:
         stage = self.spec.stages[position]
@@ -145,7 +157,7 @@ class _Builder:
                 )
             seed = f"{self.spec.training.seed}/{stage.name}/{index}"
             rewrites.append(
-                rewrite(operator, before, seed=seed, sequence_length=self.spec.data.sequence_length)
+                rewrite(operator, before, seed=seed, sequence_length=self.length)
             )
             before = rewrites[-1].grown
         return tuple(rewrites)

@@ -14,7 +14,7 @@ from types import FrameType
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, Span, fail
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
-from growc.plan.open import open_spec
+from growc.growth.open import open_spec
 from growc.plan.plan import Plan
 from growc.run.data import prepare
 from growc.run.folder import RunFolder, read_json

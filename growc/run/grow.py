@@ -23,7 +23,7 @@ from growc.run.losses import validation_losses
 from growc.run.optimizer import State
 from growc.run.scores import expert_scores
 from growc.run.sharded import Sharded, grow_tensor
-from growc.spec.schema import Precision
+from growc.spec.training import Precision
 
 Windows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from growc.run.data import Tokens
 from growc.run.distribute import reshard
-from growc.spec.schema import Precision
+from growc.spec.training import Precision
 
 
 def precision(name: Precision, device: torch.device) -> AbstractContextManager[None]:

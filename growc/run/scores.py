@@ -14,7 +14,7 @@ from growc.run.distribute import local, named_state, reshard
 from growc.run.losses import precision, token_losses
 from growc.run.optimizer import State
 from growc.run.sharded import rows_held
-from growc.spec.schema import Precision
+from growc.spec.training import Precision
 
 EPSILON = 1e-8
 """Keeps the curvature score finite where Adam has seen no gradient."""

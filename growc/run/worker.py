@@ -15,7 +15,7 @@ from types import FrameType
 import torch.distributed as dist
 
 from growc.diagnostics import ExitCode, GrowcError
-from growc.plan.open import open_spec
+from growc.growth.open import open_spec
 from growc.plan.freeze import read_plan
 from growc.run import distribute
 from growc.run.data import open_corpus
