@@ -1,1 +1,6 @@
-"""The invariants, one file each."""
+"""What must be true of a plan before anything runs: one file per check, and the float64 twin."""
+
+from growc.checks.findings import Context, Findings, Invariant
+from growc.checks.run import run_checks
+
+__all__ = ["Context", "Findings", "Invariant", "run_checks"]

@@ -1,0 +1,57 @@
+"""What a check sees and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from growc.diagnostics import Diagnostic
+from growc.growth.graph import GrowthGraph
+from growc.spec import LoadedSpec
+
+if TYPE_CHECKING:
+    from growc.model.source import ModelSource
+
+Status = Literal["held", "broken", "to_measure"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A loaded spec, the model it starts from, and what it does to that model."""
+
+    loaded: LoadedSpec
+    source: ModelSource
+    graph: GrowthGraph
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """One invariant at one stage.
+
+    `value` and `limit` are in the invariant's own unit; `detail` is a line of text. `to_measure` is settled
+    with weights: by `growc check --measure`, or by the run.
+    """
+
+    name: str
+    stage: str
+    status: Status
+    value: float | None
+    limit: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one or several checks found."""
+
+    diagnostics: tuple[Diagnostic, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
+
+    def __add__(self, other: Findings) -> Findings:
+        return Findings(self.diagnostics + other.diagnostics, self.invariants + other.invariants)
+
+    def settled_by(self, measured: Findings) -> Findings:
+        """These findings, with what `measured` settles in the place of what was to be measured."""
+        settled = {(i.name, i.stage): i for i in measured.invariants}
+        invariants = tuple(settled.get((i.name, i.stage), i) for i in self.invariants)
+        return Findings(self.diagnostics + measured.diagnostics, invariants)

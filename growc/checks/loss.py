@@ -1,0 +1,121 @@
+"""What growth does to the loss: the operators' claims, proved on the float64 twin, and the spec's limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from growc.checks.findings import Context, Findings, Invariant
+from growc.checks.twin import Twin, logits, loss, tokens, twin_of
+from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
+from growc.growth.graph import GrowNode
+from growc.nn.duplicates import as_duplicated
+from growc.operators import Operator
+from growc.operators.expert_upcycling import ExpertUpcycling
+from growc.operators.operator import Preserves
+
+LOGIT_GAP = 1e-5
+"""Routers take their softmax in single precision inside transformers, whatever the model's own type."""
+LOSS_GAP = 1e-6
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What growth did to the twin.
+
+    The largest change of a logit, the change of the loss in nats, and (where the K_eff law applies) how far
+    the loss lies from the one that the law predicts.
+    """
+
+    claim: Preserves
+    logit_gap: float
+    loss_change: float
+    law_gap: float | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the twin bears out what the operators claim."""
+        if self.claim is Preserves.EXACTLY:
+            return self.logit_gap <= LOGIT_GAP and abs(self.loss_change) <= LOSS_GAP
+        return self.law_gap is None or abs(self.law_gap) <= LOSS_GAP
+
+    def __str__(self) -> str:
+        if self.claim is Preserves.EXACTLY:
+            return f"exactly: on the float64 twin logits move by {self.logit_gap:.1e} at most"
+        if self.law_gap is None:
+            return f"{self.claim}: the loss of an untrained float64 twin moves by {self.loss_change:+.1e}"
+        return f"{self.claim}: the float64 twin's loss is {abs(self.law_gap):.1e} from the K_eff law's"
+
+
+def check(context: Context) -> Findings:
+    """Prove every claim, and list the loss limit as to be measured. Errors: GROW405, GROW406 (a warning)."""
+    findings = Findings()
+    limit = context.loaded.spec.invariants.loss
+    for node in context.graph.grow_nodes():
+        proved, detail = _proved(context, node)
+        findings += proved
+        if limit is not None:
+            findings += Findings(
+                (), (Invariant("loss", node.name, "to_measure", None, limit.max_increase, detail),)
+            )
+    return findings
+
+
+def _proved(context: Context, node: GrowNode) -> tuple[Findings, str]:
+    span = context.loaded.span("stages", node.position, "grow")
+    try:
+        twin = twin_of(node.rewrites, context.loaded.spec.training.seed)
+    except GrowcError as error:
+        return Findings((_no_twin(node, error, span),)), f"{node.preserves}, unproved"
+    proof = prove(twin, node.preserves)
+    exact = proof.claim is Preserves.EXACTLY
+    value, limit = (proof.logit_gap, LOGIT_GAP) if exact else (proof.law_gap, LOSS_GAP)
+    if value is None:
+        return Findings(), str(proof)
+    status = "held" if proof.holds else "broken"
+    invariant = Invariant("preservation", node.name, status, abs(value), limit, str(proof))
+    return Findings(() if proof.holds else (_refuted(node, proof, span),), (invariant,)), str(proof)
+
+
+def _refuted(node: GrowNode, proof: Proof, span: Span) -> Diagnostic:
+    message = (
+        f"{node.name} claims to preserve the model {proof.claim}, but on the float64 twin logits move by "
+        f"{proof.logit_gap:.1e} and the loss by {proof.loss_change:+.1e}"
+    )
+    if proof.law_gap is not None:
+        message += f", {abs(proof.law_gap):.1e} from what the K_eff law predicts"
+    return Diagnostic("GROW405", message, "the family routes in a way that the operator does not know", span)
+
+
+def _no_twin(node: GrowNode, error: GrowcError, span: Span) -> Diagnostic:
+    message = f"the model has no small twin, so {node.name} is unproved: {error.diagnostics[0].message}"
+    return Diagnostic("GROW406", message, "growth itself is not affected", span, Severity.WARNING)
+
+
+def prove(twin: Twin, claim: Preserves) -> Proof:
+    """Run both twins, and the source under the K_eff law where that applies."""
+    ids = tokens(twin.source, seed=0)
+    with torch.no_grad():
+        before, after = logits(twin.source, ids), logits(twin.grown, ids)
+        change = float(loss(after, ids) - loss(before, ids))
+        law_gap: float | None = None
+        if claim is Preserves.NEARLY and len(twin.steps) == 1 and obeys_law(twin.steps[0].rewrite.operator):
+            law_gap = float(loss(after, ids) - loss(predicted(twin, ids), ids))
+    return Proof(claim, float((after - before).abs().max()), change, law_gap)
+
+
+def obeys_law(operator: Operator) -> bool:
+    """Whether free top-K over plain copies is all that an operator does."""
+    match operator:
+        case ExpertUpcycling(routing="free", router=router):
+            return router.init == "copy" and not router.bias_noise
+        case _:
+            return False
+
+
+def predicted(twin: Twin, ids: torch.Tensor) -> torch.Tensor:
+    """Logits of the twin's source under the K_eff law."""
+    step = twin.steps[0]
+    with as_duplicated(twin.source, {site: step.replicas[site.layer] for site in step.rewrite.sites}):
+        return logits(twin.source, ids)
