@@ -18,6 +18,7 @@ from growc.model.build import REFUSALS, build_meta
 from growc.model.graph import Axis, AxisDim, Blocks
 from growc.model.layers import layer_of
 from growc.model.trace import trace
+from growc.operators.grown_config import GROWN
 from growc.operators.sites import MoeSite
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def find(config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, depth
 def pinned(config: PreTrainedConfig) -> PreTrainedConfig:
     """The config with an explicit `head_dim`, where the model reads one but none is given.
 
-    Derived from `hidden_size`, it would tie the width of heads to that of the residual stream. Some models read it without
-    being able to run with another (norms sized by `hidden_size` over all heads): those keep it implicit.
+    Derived from `hidden_size`, it would tie the width of heads to that of the residual stream. Some models
+    read it without being able to run with another (norms sized by `hidden_size` over all heads): those keep
+    it implicit.
     """
     width, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
     if getattr(config, "head_dim", None) or not width or not heads or width % heads:
@@ -153,7 +155,20 @@ def _with(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConf
     changed = copy.deepcopy(config)
     for field, item in fields.items():
         setattr(changed, field, item)
+    if section := getattr(changed, GROWN, None):
+        section["layers"] = _followed(section["layers"], config, changed.num_hidden_layers, fields)
     return changed
+
+
+def _followed(
+    layers: Mapping[str, dict[str, Any]], before: PreTrainedConfig, depth: int, fields: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The sizes that layers of a grown model have of their own, moved by as much as the config's."""
+    return {
+        index: entry | {f: entry[f] + size - getattr(before, f) for f, size in fields.items() if f in entry}
+        for index, entry in layers.items()
+        if int(index) < depth
+    }
 
 
 def _try_shapes(config: PreTrainedConfig) -> Shapes | None:
