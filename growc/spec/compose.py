@@ -9,7 +9,7 @@ from yaml import MarkedYAMLError, ScalarNode, SequenceNode
 from yaml import Node as Composed
 from yaml.composer import Composer
 from yaml.error import Mark
-from yaml.events import AliasEvent
+from yaml.events import AliasEvent, ScalarEvent
 from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.scanner import Scanner
@@ -93,6 +93,8 @@ class _Composer(Reader, Scanner, Parser, Composer):
             if target is not None and id(target) not in self._complete:
                 message = f"`*{event.anchor}` stands inside the value that it repeats"
                 fail("GROW011", message, help="a value cannot contain itself", span=span)
+        if isinstance(event, ScalarEvent) and event.tag == "!":
+            event.tag = STR  # in YAML 1.2 a bare `!` makes a text of what follows; PyYAML ignores it
         self._nodes += 1
         self._depth += 1
         bound(self._nodes, self._depth, span)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from growc.operators import OPERATORS, Operator, operator
-from growc.spec.schema import Spec
+from growc.spec.schema import CorpusSpec, Spec
 
 Schema = dict[str, Any]
 
@@ -33,6 +33,9 @@ def _schema_of(model: type[Any], prefix: str, definitions: Schema) -> Schema:
     schema: Schema = model.model_json_schema(ref_template=template)
     for name, definition in schema.pop("$defs", {}).items():
         definitions[prefix + name] = _for_editors(definition)
+        for field in definitions[prefix + name].get("properties", {}).values():
+            if "const" in field:  # what tells a variant from the others means what the variant means
+                field.setdefault("description", definition.get("description", "").partition("\n")[0])
     return _for_editors(schema)
 
 
@@ -52,17 +55,20 @@ def _exactly_one(definition: Schema, *keys: str) -> None:
 
 
 def _validation(definitions: Schema) -> Schema:
-    """A fraction, or the keys of a source beside `sequences`."""
+    """A fraction or a source, or the keys of a source, each beside `sequences`."""
     whole = definitions["Validation"]
-    sequences = {"sequences": whole["properties"]["sequences"]}
-    fraction = {"fraction": whole["properties"]["fraction"]} | sequences
-    variants: list[Schema] = [
-        {"type": "object", "additionalProperties": False, "properties": fraction, "required": ["fraction"]}
-    ]
-    for kind in ("PythonSource", "Text", "Jsonl", "Tokens"):
-        source = definitions[kind]
+    properties: Schema = whole["properties"]
+    sequences = {"sequences": properties["sequences"]}
+    variants: list[Schema] = []
+    for key in ("fraction", "source"):
+        own = {key: properties[key]} | sequences
+        variants.append(
+            {"type": "object", "additionalProperties": False, "properties": own, "required": [key]}
+        )
+    for kind in get_args(get_args(CorpusSpec)[0]):
+        source = definitions[kind.__name__]
         variants.append(source | {"properties": source["properties"] | sequences})
-    return {"title": "Validation", "description": whole["description"], "oneOf": variants}
+    return {"description": whole["description"], "oneOf": variants}
 
 
 def _for_editors(schema: Any) -> Any:

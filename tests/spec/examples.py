@@ -75,7 +75,7 @@ HEAD = "growth: 1\nname: n\nmodel: {hub: h}\n"
 
 @dataclass(frozen=True)
 class Mistake:
-    """A spec (or `--set` values on `SMALL`) with marks, and the codes expected at the marks, in order of place."""
+    """A spec (or `--set` values on `SMALL`) with marks, and the codes expected at the marks, in order."""
 
     text: str
     codes: tuple[str, ...]
@@ -319,7 +319,8 @@ MISTAKES: dict[str, Mistake] = {
     "no data": _of(HEAD + "stages:\n  - name: s\n    train: §{steps: 1}\n", "GROW134", help="python_source"),
     "baseline of nothing": _of(
         HEAD
-        + "data: {train: {kind: python_source}}\nstages: [{name: s, train: {steps: 1}}]\nbaselines: §[fixed_source]\n",
+        + "data: {train: {kind: python_source}}\nstages: [{name: s, train: {steps: 1}}]\n"
+        + "baselines: §[fixed_source]\n",
         "GROW135",
     ),
     # several at once, in the order of the text

@@ -1,4 +1,4 @@
-"""Every mistake is found, with its code, at its line and column; and every code of the language has a mistake."""
+"""Every mistake is found, with its code, at its line and column; and every code has a mistake."""
 
 from __future__ import annotations
 
