@@ -15,5 +15,18 @@ from growc.model.graph import (
     TensorInfo,
 )
 from growc.model.inspect import inspect
+from growc.model.source import ModelSource, fetch, resolve
 
-__all__ = ["AttentionTerm", "Axis", "AxisDim", "Blocks", "Cost", "ModelGraph", "TensorInfo", "inspect"]
+__all__ = [
+    "AttentionTerm",
+    "Axis",
+    "AxisDim",
+    "Blocks",
+    "Cost",
+    "ModelGraph",
+    "ModelSource",
+    "TensorInfo",
+    "fetch",
+    "inspect",
+    "resolve",
+]

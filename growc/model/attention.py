@@ -28,7 +28,7 @@ def _shape(q: Tensor, _k: Tensor, v: Tensor, _sinks: Tensor | None, _window: int
 
 
 def attention_window(module: nn.Module, sliding_window: int | None) -> int:
-    """How far back a layer looks, 0 for no limit: its sliding window, or its chunk if it attends in chunks."""
+    """How far back a layer looks (0: no limit): its sliding window, or its chunk in chunked attention."""
     if sliding_window:
         return sliding_window
     config, layer = getattr(module, "config", None), getattr(module, "layer_idx", None)

@@ -6,7 +6,7 @@ import copy
 import difflib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -78,15 +78,14 @@ def build_meta(config: PreTrainedConfig, dtype: torch.dtype = torch.bfloat16) ->
     """The causal language model of a config, for tracing: on the meta device, in evaluation mode.
 
     Attention is the opaque `growc::attention`. Experts run as batched products, whose FLOPs torch counts.
-    Rotary frequencies that depend on the data (`dynamic`) give way to plain ones: they touch no shape.
+    Rotary frequencies that depend on the data (`dynamic`, `longrope`) give way to plain ones: same shapes.
 
     Errors: GROW202 (transformers or torch refuses the values).
     """
     attention.register()
     own = copy.deepcopy(config)
-    rope = getattr(own, "rope_parameters", None)
-    if isinstance(rope, dict) and rope.get("rope_type") == "dynamic":
-        own.rope_parameters = {**rope, "rope_type": "default"}
+    if isinstance(rope := getattr(own, "rope_parameters", None), dict):
+        own.rope_parameters = _plain(cast(dict[str, Any], rope))
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
@@ -95,6 +94,14 @@ def build_meta(config: PreTrainedConfig, dtype: torch.dtype = torch.bfloat16) ->
     except REFUSALS as error:
         _refuse(config.model_type, error)
     return model.eval()
+
+
+def _plain(rope: dict[str, Any]) -> dict[str, Any]:
+    """Rotary parameters (or those of each kind of layer) with frequencies that do not depend on the data."""
+    kinds = {
+        k: _plain(cast(dict[str, Any], item)) if isinstance(item, dict) else item for k, item in rope.items()
+    }
+    return {**kinds, "rope_type": "default"} if rope.get("rope_type") in ("dynamic", "longrope") else kinds
 
 
 def _unknown(model_type: str) -> NoReturn:
@@ -108,6 +115,8 @@ def _unknown(model_type: str) -> NoReturn:
 
 def _refuse(model_type: str, error: BaseException) -> NoReturn:
     reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, LookupError):  # its text is just the key
+        reason = f"nothing is known under {reason}"
     fail(
         "GROW202",
         f"transformers cannot build this {model_type} config: {reason}",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx
 from torch.fx.proxy import TraceError
+from transformers.utils import logging
 
 from growc.diagnostics import fail
 from growc.model import axes, cost, layers, sites
@@ -32,7 +34,8 @@ def inspect(config: Mapping[str, Any], sequence_length: int) -> ModelGraph:
     Errors: GROW201-203 (the config), GROW204 (the model cannot be traced).
     """
     key = json.dumps(canonical(load_config(config)), sort_keys=True)
-    graph = _inspect(key)
+    with _quiet():
+        graph = _inspect(key)
     return replace(graph, cost=graph.cost.at(sequence_length))
 
 
@@ -64,6 +67,17 @@ def _inspect(key: str) -> ModelGraph:
     )
 
 
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without transformers' remarks on the config: loading it made them, and dozens of variants follow."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _trace(model: PreTrainedModel) -> fx.GraphModule:
     try:
         return trace(model, TRACE_LENGTH)
@@ -72,7 +86,7 @@ def _trace(model: PreTrainedModel) -> fx.GraphModule:
         fail(
             "GROW204",
             f"{model.config.model_type} cannot be traced: {type(error).__name__}: {reason}",
-            help="its forward pass depends on the values of tensors; see `growc explain GROW204`",
+            help="sizes that do not fit together, or code that depends on the values of tensors",
         )
 
 

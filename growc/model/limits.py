@@ -18,6 +18,7 @@ POSITIVE = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_hea
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k")
+GROUPS = ("n_group",)
 
 
 def check(config: PreTrainedConfig) -> None:
@@ -32,8 +33,16 @@ def check(config: PreTrainedConfig) -> None:
         for name in POSITIVE
         if getattr(config, name, None) == 0
     ]
-    experts, chosen = _first(config, EXPERTS), _first(config, CHOSEN)
-    if experts is not None and chosen is not None and chosen > experts > 0:
+    experts, chosen, groups = (_first(config, names) for names in (EXPERTS, CHOSEN, GROUPS))
+    if experts and groups and groups > 0 and experts % groups:
+        findings.append(
+            Diagnostic(
+                "GROW203",
+                f"{experts} experts do not divide into {groups} routing groups",
+                help="make the number of experts a multiple of n_group",
+            )
+        )
+    if experts is not None and chosen is not None and chosen > experts:
         findings.append(
             Diagnostic(
                 "GROW203",

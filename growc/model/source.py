@@ -1,0 +1,144 @@
+"""Where a spec's model comes from: a hub name, a folder, a config, or code, all resolved to one config
+mapping.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from growc.diagnostics import Diagnostic, GrowcError, fail
+from growc.model import hub
+from growc.model.build import canonical, load_config
+from growc.model.folder import read_folder
+from growc.model.headers import unique
+from growc.model.module import build_module
+from growc.spec.schema import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A resolved source.
+
+    `config` is a Hugging Face config mapping. `weights` is the folder that holds them; None where they come
+    from the seed (`config`), from code (`module`, see `build_module`), or are not fetched yet (`hub`, see
+    `fetch`). `digest` names config and weights without reading the payload. `origin` is what a user calls the
+    source, and `revision` the commit of a hub model.
+    """
+
+    kind: Literal["hub", "path", "config", "module"]
+    config: Mapping[str, Any]
+    weights: Path | None
+    digest: str
+    origin: str
+    revision: str | None = None
+
+
+def resolve(model: Model, base_dir: Path, *, allow_code: bool = False) -> ModelSource:
+    """Resolve a spec's `model`; paths are relative to `base_dir`, the folder of the spec.
+
+    Errors: GROW201-203 (the config), GROW205-209 and 212 (files), GROW210 (hub), GROW211 (module), GROW213 (a
+    misspelt key of an inline config).
+    """
+    match model.source:
+        case "config":
+            return _from_config(model.config, base_dir)
+        case "path":
+            return _from_folder(base_dir / Path(str(model.path)).expanduser())
+        case "hub":
+            return _from_hub(str(model.hub), model.revision)
+        case "module":
+            config = canonical(build_module(str(model.module), base_dir, allow_code=allow_code).config)
+            return ModelSource("module", config, None, _digest(config, str(model.module)), str(model.module))
+
+
+def fetch(source: ModelSource) -> ModelSource:
+    """The source with its weights on this machine: those of a hub model are downloaded, unless the cache has
+    them.
+
+    Errors: GROW206-210, GROW212.
+    """
+    if source.kind != "hub" or source.weights is not None:
+        return source
+    folder = hub.download(source.origin, source.revision)
+    read_folder(folder)
+    return dataclasses.replace(source, weights=folder)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in a config file (GROW205)."""
+    try:
+        config: Any = json.loads(path.read_bytes(), object_pairs_hook=unique)
+    except OSError as error:
+        fail("GROW205", f"{path} cannot be read: {error.strerror}", help="paths are relative to the spec")
+    except (ValueError, RecursionError) as error:
+        fail("GROW205", f"{path} is not valid JSON: {error}", help="a config is one JSON object")
+    if not isinstance(config, dict):
+        fail("GROW205", f"{path} holds no JSON object", help="a config is a mapping with a model_type")
+    return config
+
+
+def _from_config(given: dict[str, Any] | str | None, base_dir: Path) -> ModelSource:
+    if isinstance(given, str):
+        path = base_dir / Path(given).expanduser()
+        config = read_config(path)
+        load_config(config)
+        return ModelSource("config", config, None, _digest(config), str(path))
+    config = dict(given or {})
+    _refuse_misspelt(config, load_config(config))
+    return ModelSource("config", config, None, _digest(config), "inline config")
+
+
+def _refuse_misspelt(given: Mapping[str, Any], built: PreTrainedConfig) -> None:
+    """Refuse unknown keys that are nearly a known one which is not given: a hand-written config has typos."""
+    known = {field.name for field in dataclasses.fields(type(built))} | built.attribute_map.keys()
+    meant = {key: difflib.get_close_matches(key, known, 1, 0.8) for key in given.keys() - known}
+    findings = [
+        Diagnostic(
+            "GROW213", f"{built.model_type} has no config key {key!r}", help=f"did you mean {near[0]}?"
+        )
+        for key, near in sorted(meant.items())
+        if near and near[0] not in given
+    ]
+    if findings:
+        raise GrowcError(findings)
+
+
+def _from_folder(folder: Path) -> ModelSource:
+    if not folder.is_dir():
+        fail("GROW205", f"{folder} is not a folder", help="`path` is relative to the spec")
+    config = read_config(folder / "config.json")
+    load_config(config)
+    _refuse_quantized(config, folder)
+    files = read_folder(folder)
+    return ModelSource("path", config, folder, _digest(config, files.fingerprint()), str(folder))
+
+
+def _from_hub(name: str, revision: str | None) -> ModelSource:
+    found = hub.config_file(name, revision)
+    config = read_config(found)
+    load_config(config)
+    commit = found.parent.name
+    weights = found.parent if hub.is_complete(found.parent) else None
+    if weights is not None:
+        _refuse_quantized(config, weights)
+        read_folder(weights)
+    return ModelSource("hub", config, weights, _digest(config, name, commit), name, commit)
+
+
+def _refuse_quantized(config: Mapping[str, Any], folder: Path) -> None:
+    if config.get("quantization_config"):
+        fail("GROW212", f"the weights in {folder} are quantized", help="dequantize them with transformers")
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
