@@ -377,6 +377,18 @@ CODES: dict[str, Code] = {
         "The router first chooses among equal groups of experts (`n_group`), so every group must get the\n"
         "same number of copies. Let the replicas of each group sum to factor * group size.",
     ),
+    "GROW308": Code(
+        "balance without a selection bias",
+        "Loss-free balancing moves a bias that shifts the router's choice of experts, and this family's "
+        "router has none. Use balance: {method: auxiliary, rate: 1e-2}, which adds a loss term, or "
+        "method: none.",
+    ),
+    "GROW310": Code(
+        "no second moment for the curvature score",
+        "The curvature score divides by the norm of Adam's second moment, which exists only after a stage "
+        "that trained with adamw. Train the source in an earlier stage, start from a growc checkpoint, or "
+        "choose another score.",
+    ),
     # 4xx: invariants
     "GROW401": Code(
         "Programs that do not cover the model",
@@ -413,6 +425,13 @@ CODES: dict[str, Code] = {
         "To prove what an operator claims, growc makes the model small: same experts, same routing, small\n"
         "widths. This family could not be made small that way. The plan stands; measure the claim with\n"
         "`growc check --measure` before relying on it.",
+    ),
+    "GROW450": Code(
+        "loss invariant broken at run time",
+        "The validation loss measured right after a growth was higher than the one measured right before "
+        "by more than invariants.loss.max_increase. The run stops before it spends anything on the grown "
+        "model, which is not kept. With routing: free the K_eff law says in advance what the step costs; "
+        "routing: exclusive with router init copy costs nothing.",
     ),
     # 5xx: data
     "GROW501": Code(
@@ -508,4 +527,54 @@ CODES: dict[str, Code] = {
         ExitCode.CANNOT_RUN,
     ),
     # 6xx: plans and runs
+    "GROW601": Code(
+        "stale plan",
+        "A frozen plan holds hashes of the spec, of the source model and of growc's code. One of them "
+        "changed since the plan was made, so running it would do something else than what was read and "
+        "approved. Make the plan again.",
+    ),
+    "GROW610": Code(
+        "a state that belongs to another plan",
+        "A checkpoint in the run folder was made by another spec, source or version of growc, so going on "
+        "from it would mix two runs. Choose another run folder, or delete this one.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW611": Code(
+        "a run folder that belongs to another run",
+        "Every run folder belongs to one spec, one source model and one version of growc's code: that is "
+        "what makes resuming safe. Choose another folder, or delete this one to start over.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW612": Code(
+        "the ranks died",
+        "The processes of the run ended without saying how: a rank was killed, ran out of memory, or hit "
+        "a fault whose traceback stands above. Everything committed is safe, and the same command resumes "
+        "from the last saved state.",
+        ExitCode.INTERRUPTED,
+    ),
+    "GROW620": Code(
+        "ranks that do not fit the layout",
+        "parallel.fsdp times nothing else is the number of ranks, and parallel.ep divides it. Set both to "
+        "auto to take whatever --nproc or torchrun gives.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW621": Code(
+        "experts that do not divide among the ranks",
+        "Every expert-parallel rank holds the same number of whole experts, in every stage of the plan. "
+        "Choose parallel.ep so that it divides the number of experts before and after each growth.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW622": Code(
+        "a family without expert parallelism",
+        "Experts of this family see every token, scaled by its gate, so there is nothing to send between "
+        "ranks. Leave parallel.ep at 1: its experts are sharded like all other tensors.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW623": Code(
+        "a batch that does not divide among the ranks",
+        "Every rank takes the same number of sequences of each batch; a mean over unequal shares would "
+        "not be the mean of the batch. Make batch_tokens a multiple of sequence_length times the number "
+        "of ranks.",
+        ExitCode.CANNOT_RUN,
+    ),
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
-from growc.diagnostics import Diagnostic, GrowcError
-from growc.growth.graph import Arm, GrowNode, GrowthGraph, Node, State, TrainNode, digest
+from growc.diagnostics import Diagnostic, GrowcError, fail
+from growc.growth.graph import Arm, GrowNode, GrowthGraph, Node, Port, State, TrainNode, digest
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
 from growc.operators.grown_config import without_siblings
 from growc.spec import LoadedSpec
-from growc.spec.schema import Spec, Stage
+from growc.spec.schema import Spec, Stage, Training
 
 NO_DATA_LENGTH = 4096
 """Sequence length at which FLOPs are counted where a spec has no data."""
@@ -97,7 +97,7 @@ class _Builder:
                 self._add("fixed_target", node.position, start, plain)
                 start = State(f"fixed_target/{name}", self._port_after(trunk, name))
 
-    def _port_after(self, trunk: list[str], name: str) -> str:
+    def _port_after(self, trunk: list[str], name: str) -> Port:
         """The port by which the main path leaves train node `name`."""
         following = trunk[trunk.index(name) + 1 :][:1]
         return self.nodes[following[0]].start.port if following else "end"
@@ -119,6 +119,7 @@ class _Builder:
         if stage.train is not None:
             training = self.spec.training_for(stage)
             key = digest(identity, stage.train.steps, stage.train.data, training.model_dump(mode="json"))
+            self._balanced(position, before, training)
             self.nodes[name] = TrainNode(
                 name, arm, stage.name, position, start, before, before, key,
                 stage.train.steps, stage.train.data, training, self.length,
@@ -133,6 +134,19 @@ class _Builder:
             name, arm, stage.name, position, start, before, rewrites[-1].grown, key, rewrites,
             self._data_at(start), training,
         )  # fmt: skip
+
+    def _balanced(self, position: int, model: ModelGraph, training: Training) -> None:
+        """Loss-free balancing needs something to move."""
+        if training.balance.method != "loss_free" or all(site.selection_bias for site in model.moe):
+            return
+        span = self.loaded.span("stages", position, "train", "balance")
+        fail(
+            "GROW308",
+            f"stage {self.spec.stages[position].name} balances loss_free, but the routers of {model.model_type} have "
+            "no selection bias",
+            help="write balance: {method: auxiliary, rate: 1e-2} under training",
+            span=span,
+        )
 
     def _data_at(self, start: State) -> str | None:
         """The part of the data that feeds utility scores: that of the train stage before, else the first part."""
