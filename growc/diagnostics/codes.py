@@ -57,8 +57,7 @@ CODES: dict[str, Code] = {
     ),
     "GROW005": Code(
         "Tab in the YAML",
-        "YAML indents with spaces only, because tabs have no agreed width. Set the editor to insert\n"
-        "spaces.",
+        "YAML indents with spaces only, because tabs have no agreed width. Set the editor to insert\nspaces.",
     ),
     "GROW006": Code(
         "Duplicate key",
@@ -199,8 +198,7 @@ CODES: dict[str, Code] = {
     ),
     "GROW120": Code(
         "Stage named twice",
-        "Stages are known by their names: in `from`, in reports, and in the run folder. Each needs its\n"
-        "own.",
+        "Stages are known by their names: in `from`, in reports, and in the run folder. Each needs its\nown.",
     ),
     "GROW121": Code(
         "`from` a state that does not exist",
@@ -432,6 +430,19 @@ CODES: dict[str, Code] = {
         "by more than invariants.loss.max_increase. The run stops before it spends anything on the grown "
         "model, which is not kept. With routing: free the K_eff law says in advance what the step costs; "
         "routing: exclusive with router init copy costs nothing.",
+    ),
+    "GROW451": Code(
+        "nothing to measure on",
+        "Measuring a loss takes validation text, and the spec has no data section. Add one, or leave --measure out: "
+        "the static checks need no data.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW452": Code(
+        "nothing to measure before the run",
+        "--measure grows the source's own weights. A model that is only a config has none, and a growth that comes "
+        "after a train stage starts from weights that do not exist yet. The run measures every growth as it comes, and "
+        "stops where invariants.loss is broken.",
+        ExitCode.CANNOT_RUN,
     ),
     # 5xx: data
     "GROW501": Code(

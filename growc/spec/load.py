@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,7 @@ from growc.spec.nodes import MapNode, Node, Plain, nearest, plain, spans
 from growc.spec.overrides import apply
 from growc.spec.schema import Spec
 from growc.spec.source import read
-from growc.spec.validate import validate
+from growc.spec.validate import MOST, validate
 from growc.spec.wording import described
 from growc.spec.yaml import parse
 
@@ -73,7 +74,7 @@ def _loaded(
     found += wrong + invalid
     if spec is None:
         return None, found
-    found += check(spec, root, allow_code=allow_code)
+    found += islice(check(spec, root, allow_code=allow_code), MOST)
     return LoadedSpec(spec, path, text, cast(dict[str, Plain], plain(root)), root), found
 
 

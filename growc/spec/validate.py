@@ -13,7 +13,7 @@ from growc.spec.nodes import MapNode, Plain, Scalar, plain
 from growc.spec.schema import Spec
 
 MOST = 100
-"""Diagnostics of one file; further ones are counted, not shown."""
+"""Values that are explained when they are wrong, and contradictions; further values are counted only."""
 
 
 def validate(root: MapNode) -> tuple[Spec | None, list[Diagnostic]]:

@@ -10,7 +10,10 @@ from yaml.error import Mark
 
 from growc.spec.nodes import ListNode, MapNode, Node, Scalar
 
+# How much of the user's text a message repeats, and how many names it lists or compares with a word.
 _LONGEST = 60
+_MOST = 12
+_COMPARED = 300
 
 
 def quoted(text: str) -> str:
@@ -40,13 +43,16 @@ def described(node: Node) -> str:
 
 def listed(words: Iterable[str], last: str = "and") -> str:
     """`a`, `b` and `c`."""
+    words = list(words)
+    if len(words) > _MOST:
+        return f"{', '.join(map(quoted, words[:_MOST]))} and {len(words) - _MOST} more"
     *rest, end = map(quoted, words)
     return f"{', '.join(rest)} {last} {end}" if rest else end
 
 
 def guess(word: str, known: Iterable[str]) -> str:
     """Ask "did you mean ...?" where one of `known` is near, else list them, if there are any."""
-    known = list(known)
+    known = list(known)[:_COMPARED]
     if near := difflib.get_close_matches(word[:_LONGEST], known, n=1):
         return f"did you mean {quoted(near[0])}?"
     return f"there is {listed(known)}" if known else ""

@@ -8,9 +8,11 @@ import pytest
 
 from growc.diagnostics import CODES, ExitCode, GrowcError
 from growc.spec import load
+from growc.spec.compose import MAX_DEPTH, MAX_NODES
+from growc.spec.scalars import LONGEST_NUMBER
 from growc.spec.source import MAX_BYTES
 from tests.spec.conftest import Findings
-from tests.spec.examples import MISTAKES, Mistake
+from tests.spec.examples import HEAD, MISTAKES, Mistake
 
 FILES = {"GROW001", "GROW002"}
 
@@ -33,6 +35,22 @@ def test_every_code_of_the_language_is_produced() -> None:
 def test_every_code_is_explained(code: str) -> None:
     assert len(CODES[code].title) > 5
     assert len(CODES[code].text) > 80
+
+
+def test_explanations_state_the_limits_that_hold() -> None:
+    assert f"{MAX_NODES:,} values" in CODES["GROW012"].text.replace("\n", " ")
+    assert f"most {MAX_DEPTH} deep" in CODES["GROW012"].text.replace("\n", " ").replace("nested at ", "")
+    assert f"{LONGEST_NUMBER} characters" in CODES["GROW013"].text.replace("\n", " ")
+    assert f"{MAX_BYTES // 1024} KiB" in CODES["GROW002"].text
+
+
+def test_a_long_list_of_names_is_cut(findings: Findings) -> None:
+    stages = "".join(f"  - {{name: s{i}, grow: [{{op: expert_upcycling}}]}}\n" for i in range(30))
+    (found,) = findings(
+        f"{HEAD}stages:\n{stages}  - {{name: t, from: qqq, grow: [{{op: expert_upcycling}}]}}\n"
+    )
+    assert found.code == "GROW121"
+    assert found.help.endswith("`s10`, `s11` and 18 more")
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
