@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from growc.checkpoint.atomic import read_json
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, Span, fail
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
 from growc.growth.open import open_spec
 from growc.plan.plan import Plan
 from growc.run.data import prepare
-from growc.run.folder import RunFolder, read_json
+from growc.run.folder import RunFolder
 from growc.run.layout import layout
 from growc.run.worker import OUTCOME, STOP
 

@@ -1,15 +1,9 @@
-"""The run folder: where everything lies, and how it gets there whole or not at all."""
+"""The run folder: where everything lies."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -57,47 +51,3 @@ class RunFolder:
     def steps(self, node: str) -> Path:
         """Folders `step-N` of a stage under way."""
         return self.stage(node) / "steps"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    aside = path.with_name(path.name + ".partial")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
-    sync_folder(path.parent)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-@contextmanager
-def appears(path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the name `path` when the block ends well: the one act that commits it."""
-    aside = path.with_name(path.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    yield aside
-    commit(aside, path)
-
-
-def commit(aside: Path, path: Path) -> None:
-    """Sync the files of `aside` and give it the name `path`."""
-    for file in aside.rglob("*"):
-        sync_folder(file)
-    aside.rename(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Flush a file or the entries of a folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

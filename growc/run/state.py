@@ -19,9 +19,9 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.checkpoint.atomic import commit, read_json, write_json
 from growc.model.build import canonical
 from growc.run.distribute import named_state
-from growc.run.folder import commit, read_json, write_json
 from growc.run.optimizer import State
 
 FORMAT = 1

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from growc.checkpoint.atomic import read_json, write_json
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
-from growc.run.folder import RunFolder, read_json, write_json
+from growc.run.folder import RunFolder
 from growc.run.journal import rows
 from growc.spec import Spec
 

@@ -14,12 +14,13 @@ from types import FrameType
 
 import torch.distributed as dist
 
+from growc.checkpoint.atomic import write_json
 from growc.diagnostics import ExitCode, GrowcError
 from growc.growth.open import open_spec
 from growc.plan.freeze import read_plan
 from growc.run import distribute
 from growc.run.data import open_corpus
-from growc.run.folder import RunFolder, write_json
+from growc.run.folder import RunFolder
 from growc.run.journal import record
 from growc.run.layout import layout
 from growc.run.losses import validation_windows
