@@ -1,0 +1,97 @@
+"""`growc check --measure`: load the source, and settle what the static checks could only list.
+
+One process, the weights as they are: the K_eff prediction and the loss before and after each growth that starts from
+the source itself. Growth after training can only be measured by the run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from growc.checks.findings import Context, Findings, Invariant
+from growc.diagnostics import Diagnostic, Severity, fail
+from growc.growth.graph import GrowNode
+from growc.run import grow as growing
+from growc.run.data import open_corpus, prepare
+from growc.run.distribute import build_model
+from growc.run.layout import Layout
+from growc.run.losses import validation_losses, validation_windows
+from growc.run.source import write_source
+from growc.run.state import load_state
+
+
+def measure(context: Context) -> Findings:
+    """Measure every grow stage that starts from the source.
+
+    Raises:
+        GrowcError: the spec has no data, the source has no weights, or no growth starts from it.
+    """
+    spec = context.loaded.spec
+    nodes = [node for node in context.graph.grow_nodes() if node.start.node is None]
+    if spec.data is None:
+        fail("GROW451", "there is no data to measure on", help="add a data section to the spec",
+             span=context.loaded.span("name"))  # fmt: skip
+    if context.source.weights is None or not nodes:
+        what = "the model is only a config, without weights" if nodes else "no growth starts from the source itself"
+        fail("GROW452", f"nothing can be measured before the run: {what}",
+             help="the run measures every growth; `growc check` without --measure proves the operators on a twin",
+             span=context.loaded.span("model"))  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="growc-measure-") as folder:
+        root = Path(folder)
+        prepare(
+            spec.data, context.graph.source.config["vocab_size"], root / "data", context.loaded.base_dir,
+            spec.training.seed,
+        )  # fmt: skip
+        write_source(root / "source", context.source, spec.training.seed)
+        dist.init_process_group("gloo", init_method=f"file://{root / 'meeting'}", world_size=1, rank=0)
+        try:
+            return sum((_measure(context, node, root) for node in nodes), Findings())
+        finally:
+            dist.destroy_process_group()
+
+
+def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
+    spec, device = context.loaded.spec, torch.device("cpu")
+    assert spec.data is not None
+    corpus = open_corpus(root / "data")
+    windows = validation_windows(corpus.validation, spec.data.sequence_length, spec.data.validation.sequences)
+    place = growing.Place(Layout(1, 1), device, node.training.precision, node.training.seed, windows)
+    model = build_model(context.graph.source.config, place.layout, device, place.seed)
+    _, state = load_state(root / "source", model)
+    before = validation_losses(model, windows, device, place.precision).mean()
+
+    tokens = corpus.part(node.data) if node.data else None
+    sequences = node.training.batch_tokens // spec.data.sequence_length
+
+    def batches(count: int) -> list[torch.Tensor]:
+        assert tokens is not None
+        length = context.graph.source.cost.sequence_length
+        return [torch.from_numpy(tokens.batch(place.seed, i, sequences, length)) for i in range(count)]
+
+    graph, detail = context.graph.source, ""
+    for index, rewrite in enumerate(node.rewrites):
+        planned = growing.replan(rewrite, graph)
+        decision = growing.allocate(planned, model, state, batches, place)
+        replicas = {site: decision.replicas[site.layer] for site in planned.sites}
+        prediction = growing.predict(model, graph, replicas, place) if index == 0 else None
+        if prediction:
+            loss = float(prediction.losses.mean())
+            detail = f"plain duplication is predicted to end at {loss:.4f} ({loss - float(before):+.4f} nats, K_eff law)"
+        model, graph, state = growing.apply(planned, decision, model, state, place)
+    after = validation_losses(model, windows, device, place.precision).mean()
+    increase, limit = float(after - before), spec.invariants.loss.max_increase if spec.invariants.loss else None
+    broken = limit is not None and increase > limit
+    invariant = Invariant(
+        "loss", node.name, "broken" if broken else "held", increase, limit,
+        f"measured {float(before):.4f} -> {float(after):.4f}; {detail}",
+    )  # fmt: skip
+    finding = Diagnostic(
+        "GROW450", f"growth in stage {node.name} raises the validation loss by {increase:.2e} nats, over {limit}",
+        "relax invariants.loss.max_increase, or grow with an exact operator",
+        context.loaded.span("invariants", "loss", "max_increase"), Severity.ERROR,
+    )  # fmt: skip
+    return Findings((finding,) if broken else (), (invariant,))

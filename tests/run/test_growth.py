@@ -1,0 +1,99 @@
+"""Growth inside a run: exact or as predicted, with utilities that do not depend on sharding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import growc
+from tests.families import MOE_FAMILIES
+from tests.run import tiny
+
+SCORES = ("weight_norm", "gradient_squared", "saliency", "curvature")
+
+
+def _stages(**operator: object) -> list[dict[str, object]]:
+    return [
+        {"name": "pretrain", "train": {"steps": 6, "data": "pretrain"}},
+        {"name": "upcycle", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling", **operator}]},
+    ]
+
+
+def _decision(run_dir: Path) -> dict[str, object]:
+    lines = map(json.loads, (run_dir / "journal.jsonl").read_text(encoding="utf-8").splitlines())
+    return next(line for line in lines if line["event"] == "decision")
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_do_not_depend_on_sharding(tmp_path: Path, score: str) -> None:
+    stages = _stages(allocation={"rule": "greedy", "score": score, "batches": 3, "cap": 3})
+    training = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 1e-3}}
+    path = tiny.spec(tmp_path, stages=stages, training=training)
+    tiny.run(path, tmp_path / "one", 1)
+    tiny.run(path, tmp_path / "two", 2)
+    tiny.run(path, tmp_path / "ep", 2, "parallel.ep=2")
+    one, two, ep = (_decision(tmp_path / name) for name in ("one", "two", "ep"))
+    for other in (two, ep):
+        assert other["replicas"] == one["replicas"]
+        for layer, scores in one["scores"].items():
+            assert other["scores"][layer] == pytest.approx(scores, rel=1e-5)
+    assert {tuple(r) for r in one["replicas"].values()} != {(2,) * 8}
+    grown = tiny.summary(tmp_path / "two")["stages"]["upcycle"]
+    assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
+
+
+def test_free_routing_costs_what_the_law_predicts(tmp_path: Path) -> None:
+    path = tiny.spec(tmp_path, stages=_stages(routing="free"))
+    output = tiny.run(path, tmp_path / "run", 1)
+    grown = tiny.summary(tmp_path / "run")["stages"]["upcycle"]
+    assert grown["val_loss_after"] == pytest.approx(grown["predicted_val_loss"], abs=1e-3)
+    assert abs(grown["val_loss_after"] - grown["val_loss_before"]) > 1e-4
+    assert grown["k_eff"] == pytest.approx({"1": 1.0, "2": 1.0})
+    assert "predicted on the source" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", MOE_FAMILIES)
+def test_every_family_trains_grows_and_loads(tmp_path: Path, family: str) -> None:
+    balance = {"method": "auxiliary", "rate": 1e-2}
+    training = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 1e-3}, "balance": balance}
+    stages = [*_stages(), {"name": "cpt", "train": {"steps": 4, "data": "cpt"}}]
+    tiny.run(tiny.spec(tmp_path, family, stages=stages, training=training), tmp_path / "run", 2)
+    grown = tiny.summary(tmp_path / "run")["stages"]["upcycle"]
+    assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
+    folder = tmp_path / "run/stages/cpt/checkpoint"
+    assert growc.__version__ in (folder / "growc.json").read_text(encoding="utf-8")
+    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert torch.isfinite(model(torch.arange(16)[None]).logits).all()
+
+
+def test_a_broken_loss_invariant_stops_the_run(tmp_path: Path) -> None:
+    stages = _stages(routing="free")
+    path = tiny.spec(tmp_path, stages=stages, invariants={"loss": {"max_increase": 1e-5}})
+    output = tiny.run(path, tmp_path / "run", 1, code=1)
+    assert "GROW450" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "run/stages/upcycle/checkpoint").exists()
+
+
+def test_a_second_growth_follows_the_first(tmp_path: Path) -> None:
+    """8 to 16 to 32 experts, the first by measured utility: each exact."""
+    measured = {"rule": "greedy", "score": "weight_norm", "cap": 2}
+    stages = [
+        {"name": "pretrain", "train": {"steps": 4, "data": "pretrain"}},
+        {"name": "first", "grow": [{"op": "expert_upcycling", "allocation": measured}]},
+        {"name": "between", "train": {"steps": 4, "data": "cpt"}},
+        {"name": "second", "grow": [{"op": "expert_upcycling"}]},
+    ]
+    tiny.run(tiny.spec(tmp_path, stages=stages), tmp_path / "run", 2)
+    for stage in ("first", "second"):
+        grown = tiny.summary(tmp_path / "run")["stages"][stage]
+        assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
+    config = json.loads((tmp_path / "run/stages/second/checkpoint/config.json").read_text(encoding="utf-8"))
+    assert {sum(layer["replicas"]) for layer in config["growc"]["layers"].values()} == {32}
