@@ -11,7 +11,7 @@ from growc.operators.operator import Replicas
 
 Score = Literal["weight_norm", "gradient_squared", "saliency", "curvature"]
 
-_FORBID = ConfigDict(frozen=True, extra="forbid")
+_FORBID = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _SCORE = "what ranks the experts of a layer: ||w||, ||g||^2, ||w|| ||g||, or ||g||^2 over the norm of Adam's second moment"
 _BATCHES = "batches of the stage's training data over which the score is averaged"
 

@@ -15,7 +15,7 @@ from growc.operators.siblings import VECTORS
 from growc.operators.sites import MoeSite, SiteKind
 from growc.programs import Add, Expr, Init, Late, Scale, Source, Std, Take, Vector, squared
 
-_FORBID = ConfigDict(frozen=True, extra="forbid")
+_FORBID = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Router(BaseModel):

@@ -98,7 +98,7 @@ class Growable(Protocol):
 class Operator(BaseModel, ABC):
     """A growth operator; its fields are the parameters that the YAML may give."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     op: ClassVar[str]
     site: ClassVar[SiteKind]
