@@ -1,7 +1,7 @@
-"""Tiny configs of thirteen model families, as Hugging Face config mappings: what every battery of tests runs on.
+"""Tiny configs of thirteen model families, as Hugging Face config mappings, for every battery of tests.
 
-Every size is set explicitly, so that no library default leaks in: width 32, two or three layers, eight experts of
-which two are active (one for Llama 4), a vocabulary of 256 so that bytes are tokens.
+Every size is set explicitly, so that no library default leaks in: width 32, two or three layers, eight
+experts, two of them active (one for Llama 4), a vocabulary of 256 so that bytes are tokens.
 """
 
 from __future__ import annotations
@@ -144,7 +144,5 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 """Thirteen families; DeepSeek-V3 twice, once with its experts routed in groups."""
 
-MOE_FAMILIES: tuple[str, ...] = tuple(
-    name for name, config in FAMILIES.items() if "num_experts_per_tok" in config
-)
+MOE_FAMILIES: tuple[str, ...] = tuple(name for name, config in FAMILIES.items() if "num_experts_per_tok" in config)
 """The families with mixture-of-experts layers."""

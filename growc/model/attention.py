@@ -23,7 +23,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, window: int
 
 
 @attention.register_fake
-def _shape(q: Tensor, _k: Tensor, v: Tensor, _sinks: Tensor | None, _window: int, _scale: float) -> Tensor:
+def _shape(q: Tensor, k: Tensor, v: Tensor, _sinks: object, _window: int, _scale: float) -> Tensor:
+    if q.shape[1] % k.shape[1] or k.shape[1] != v.shape[1] or q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"queries {list(q.shape)} do not fit keys {list(k.shape)} and values {list(v.shape)}")
     return q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[-1])
 
 

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 NOT_CARRIED = frozenset({"auto_map", "quantization_config", "attn_implementation", "experts_implementation"})
 """Keys that name code to fetch or kernels to use: a config is data, and the engine chooses the kernels."""
 
-BOOKKEEPING = frozenset(
-    {"transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id"}
-)
+BOOKKEEPING = frozenset({"transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id"})
 """Keys that say nothing about the model's structure."""
 
 REFUSALS = (
@@ -69,9 +67,7 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
 def canonical(config: PreTrainedConfig) -> dict[str, Any]:
     """The config as a mapping: every field explicit, aliases resolved, private keys left out."""
     fields = config.to_dict()
-    return json.loads(
-        json.dumps({k: v for k, v in fields.items() if k not in BOOKKEEPING and not k.startswith("_")})
-    )
+    return json.loads(json.dumps({k: v for k, v in fields.items() if k not in BOOKKEEPING and not k.startswith("_")}))
 
 
 def build_meta(config: PreTrainedConfig, dtype: torch.dtype = torch.bfloat16) -> PreTrainedModel:
@@ -98,9 +94,7 @@ def build_meta(config: PreTrainedConfig, dtype: torch.dtype = torch.bfloat16) ->
 
 def _plain(rope: dict[str, Any]) -> dict[str, Any]:
     """Rotary parameters (or those of each kind of layer) with frequencies that do not depend on the data."""
-    kinds = {
-        k: _plain(cast(dict[str, Any], item)) if isinstance(item, dict) else item for k, item in rope.items()
-    }
+    kinds = {k: _plain(cast(dict[str, Any], item)) if isinstance(item, dict) else item for k, item in rope.items()}
     return {**kinds, "rope_type": "default"} if rope.get("rope_type") in ("dynamic", "longrope") else kinds
 
 

@@ -64,11 +64,7 @@ def _window(term: tuple[int | None, float]) -> float:
 
 def _idle(moe: Iterable[MoeSite], tensors: Mapping[str, TensorInfo]) -> float:
     """Expert parameters that a token does not meet."""
-    return sum(
-        tensors[name].size * (1 - site.top_k / site.num_experts)
-        for site in moe
-        for name in site.expert_tensors
-    )
+    return sum(tensors[name].size * (1 - site.top_k / site.num_experts) for site in moe for name in site.expert_tensors)
 
 
 def _products(graph: fx.GraphModule, node: fx.Node) -> int:

@@ -89,13 +89,9 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 def _check_name(folder: Path, name: str) -> None:
     if not name or name in (".", "..") or any(character in name for character in "/\\\0:"):
-        fail(
-            "GROW207", f"the index in {folder} names the file {name!r}", help="only files beside it are read"
-        )
+        fail("GROW207", f"the index in {folder} names the file {name!r}", help="only files beside it are read")
     if not name.endswith(".safetensors"):
-        fail(
-            "GROW206", f"the index in {folder} names {name}, no safetensors file", help="convert the weights"
-        )
+        fail("GROW206", f"the index in {folder} names {name}, no safetensors file", help="convert the weights")
 
 
 def _disagree(fault: str, help: str = "fetch the checkpoint again, or write it anew") -> NoReturn:

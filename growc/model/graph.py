@@ -122,8 +122,7 @@ class Cost:
     def at(self, sequence_length: int) -> Cost:
         """The same model's cost at another sequence length."""
         reach = sum(
-            t.flops_per_position * min(sequence_length, t.window or sequence_length)
-            for t in self.attention_terms
+            t.flops_per_position * min(sequence_length, t.window or sequence_length) for t in self.attention_terms
         )
         return replace(self, parts={**self.parts, "attention": reach}, sequence_length=sequence_length)
 
@@ -161,6 +160,4 @@ class ModelGraph:
 
     def fields_of(self, tensor: str, dim: int) -> tuple[str, ...]:
         """The config fields that move one dimension of a tensor."""
-        return tuple(
-            axis.field for axis in self.axes if any(d.tensor == tensor and d.dim == dim for d in axis.dims)
-        )
+        return tuple(axis.field for axis in self.axes if any(d.tensor == tensor and d.dim == dim for d in axis.dims))

@@ -32,9 +32,7 @@ def config_file(name: str, revision: str | None) -> Path:
         cached = try_to_load_from_cache(name, "config.json", revision=revision)
         if isinstance(cached, str):
             return Path(cached)
-        commit = (
-            HfApi().model_info(name, revision=revision, timeout=TIMEOUT).sha
-        )  # fails at once without a network
+        commit = HfApi().model_info(name, revision=revision, timeout=TIMEOUT).sha  # fails at once without a network
         return Path(hf_hub_download(name, "config.json", revision=commit))
     except FAILURES as error:
         _unavailable(name, revision, error)

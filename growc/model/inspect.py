@@ -110,11 +110,7 @@ def _tensors(model: PreTrainedModel) -> tuple[dict[str, TensorInfo], dict[str, s
 def _head(model: PreTrainedModel) -> str | None:
     """The name of the module that gives the logits."""
     head = model.get_output_embeddings()
-    return (
-        next((name for name, module in model.named_modules() if module is head), None)
-        if head is not None
-        else None
-    )
+    return next((name for name, module in model.named_modules() if module is head), None) if head is not None else None
 
 
 def _unreached(graph: fx.GraphModule, tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:

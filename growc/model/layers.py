@@ -32,9 +32,7 @@ def blocks(model: nn.Module, path: str) -> Blocks:
         return Blocks(path, ())
     letters: dict[object, str] = {}
     children = (child for _, child in model.get_submodule(path).named_children())
-    return Blocks(
-        path, tuple(letters.setdefault(_signature(block), _letter(len(letters))) for block in children)
-    )
+    return Blocks(path, tuple(letters.setdefault(_signature(block), _letter(len(letters))) for block in children))
 
 
 def _signature(block: nn.Module) -> tuple[object, ...]:

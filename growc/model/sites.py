@@ -54,9 +54,7 @@ def common_module(*names: str) -> str:
 class _Finder:
     def __init__(self, graph: fx.GraphModule, model: nn.Module) -> None:
         self.modules: dict[fx.Node, nn.Module] = {
-            node: graph.get_submodule(str(node.target))
-            for node in graph.graph.nodes
-            if node.op == "call_module"
+            node: graph.get_submodule(str(node.target)) for node in graph.graph.nodes if node.op == "call_module"
         }
         self.parameters = {node: dict(m.named_parameters(recurse=False)) for node, m in self.modules.items()}
         self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
@@ -73,9 +71,7 @@ class _Finder:
     def layer(self, node: fx.Node) -> int | None:
         return layer_of(self.path, self.module_of(node))
 
-    def nearest(
-        self, start: fx.Node, stop: Test, neighbours: Callable[[fx.Node], list[fx.Node]]
-    ) -> list[fx.Node]:
+    def nearest(self, start: fx.Node, stop: Test, neighbours: Callable[[fx.Node], list[fx.Node]]) -> list[fx.Node]:
         """The first nodes that satisfy `stop` on every way from `start`, within its block."""
         layer, seen, found, todo = self.layer(start), {start}, list[fx.Node](), [start]
         while todo:
@@ -105,9 +101,7 @@ class _Finder:
         length = stacks[0].shape[0]
 
         def scores(candidate: fx.Node) -> bool:
-            return any(
-                p.dim() == 2 and p.shape[0] == length for p in self.parameters.get(candidate, {}).values()
-            )
+            return any(p.dim() == 2 and p.shape[0] == length for p in self.parameters.get(candidate, {}).values())
 
         routers = self.sources(node, scores)
         if not routers:
@@ -132,9 +126,7 @@ class _Finder:
                 f"{experts_name}.{n}" for n, p in self.parameters[node].items() if p.shape[0] == length
             ),
             router_rows=tuple(
-                f"{router_name}.{n}"
-                for n, p in self.parameters[router].items()
-                if p.shape and p.shape[0] == length
+                f"{router_name}.{n}" for n, p in self.parameters[router].items() if p.shape and p.shape[0] == length
             ),
             selection_bias=_selection_bias(self.model, block, experts_name, length),
             routing_groups=_attribute(owners[:2], "num_group", "n_group", default=1),
@@ -204,7 +196,5 @@ def _attribute(owners: list[nn.Module], *names: str, default: int) -> int:
 def _selection_bias(model: nn.Module, block: str, experts: str, length: int) -> str | None:
     """The one buffer of the layer, outside of the experts, with one number per expert."""
     buffers = model.get_submodule(block).named_buffers(prefix=block)
-    found = [
-        name for name, b in buffers if tuple(b.shape) == (length,) and not name.startswith(f"{experts}.")
-    ]
+    found = [name for name, b in buffers if tuple(b.shape) == (length,) and not name.startswith(f"{experts}.")]
     return found[0] if len(found) == 1 else None

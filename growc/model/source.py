@@ -103,9 +103,7 @@ def _refuse_misspelt(given: Mapping[str, Any], built: PreTrainedConfig) -> None:
     known = {field.name for field in dataclasses.fields(type(built))} | built.attribute_map.keys()
     meant = {key: difflib.get_close_matches(key, known, 1, 0.8) for key in given.keys() - known}
     findings = [
-        Diagnostic(
-            "GROW213", f"{built.model_type} has no config key {key!r}", help=f"did you mean {near[0]}?"
-        )
+        Diagnostic("GROW213", f"{built.model_type} has no config key {key!r}", help=f"did you mean {near[0]}?")
         for key, near in sorted(meant.items())
         if near and near[0] not in given
     ]

@@ -95,7 +95,7 @@ class MetaTracer(fx.Tracer):
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **options: Any) -> Any:
         proxy = super().create_proxy(kind, target, args, kwargs, *more, **options)
         result = proxy.node.meta[VALUE] = self._compute(proxy.node)
-        return proxy if kind == "output" or _holds_tensor(result) else result
+        return proxy if _holds_tensor(result) else result
 
     def _compute(self, node: fx.Node) -> Any:
         args, kwargs = values(node.args), values(node.kwargs)
@@ -114,7 +114,7 @@ class MetaTracer(fx.Tracer):
                 case "call_method":
                     return getattr(args[0], str(node.target))(*args[1:], **kwargs)
                 case _:
-                    return None
+                    raise AssertionError(node.op)
         finally:
             self.computing = outer
 
