@@ -110,18 +110,17 @@ class ExclusiveRouting(nn.Module):
     def _read(self, hidden_states: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Logits with their gradient, and selection scores without, both of shape (tokens, experts)."""
         read: dict[str, Tensor] = {}
-        grad = torch.is_grad_enabled()
 
         def linear_once(linear: Callable[[], Tensor]) -> Tensor:
-            with torch.set_grad_enabled(grad):
-                read["logits"] = linear()
+            # Detached only behind the map: the casts to single precision before it carry the gradient.
+            read["logits"] = linear()
             return read["logits"].detach()
 
         def keep(scores: Tensor, bias: Tensor) -> Tensor:
             read["keys"] = scores + bias
             return read["keys"]
 
-        with torch.no_grad(), Rewired(bias, linear_once, keep):
+        with Rewired(bias, linear_once, keep):
             super().forward(hidden_states)
         return read["logits"], read["keys"]
 
