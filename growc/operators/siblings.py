@@ -39,8 +39,12 @@ def pair(replicas: Replicas) -> tuple[int, ...]:
 
 
 def sign(replicas: Replicas) -> tuple[float, ...]:
-    """+1 and -1 in turn among siblings; 0 for one without a partner, so that the noise of siblings sums to zero."""
-    return tuple(0.0 if c == r - 1 and r % 2 else 1.0 - 2.0 * (c % 2) for r in replicas for c in range(r))
+    """+1 and -1 in turn among siblings; 0 for an expert that stays alone.
+
+    The odd one of three or more is no exception: with no noise it would stand between its siblings for every
+    token, and never win one.
+    """
+    return tuple(0.0 if r == 1 else 1.0 - 2.0 * (c % 2) for r in replicas for c in range(r))
 
 
 VECTORS = {"order": order, "copies": copies, "originals": originals, "share": share, "pair": pair, "sign": sign}

@@ -15,7 +15,9 @@ replica_lists = st.lists(st.integers(1, 5), min_size=1, max_size=20).map(tuple)
 
 
 @given(scores, st.integers(2, 5), st.integers(1, 6))
-def test_every_rule_gives_each_expert_one_and_the_layer_its_sum(score: tuple[float, ...], factor: int, cap: int) -> None:
+def test_every_rule_gives_each_expert_one_and_the_layer_its_sum(
+    score: tuple[float, ...], factor: int, cap: int
+) -> None:
     assume(cap >= factor - 1)
     for rule in (Uniform(), Greedy(rule="greedy", cap=cap), Proportional(rule="proportional")):
         replicas = allocate(rule, score, factor)
@@ -73,7 +75,7 @@ def test_vectors_of_slots(replicas: tuple[int, ...]) -> None:
         slots = [slot for slot, source in enumerate(order) if source == expert]
         assert siblings.originals(replicas)[slots[0]] == 1
         assert math.isclose(sum(siblings.share(replicas)[s] for s in slots), 1)
-        assert sum(siblings.sign(replicas)[s] for s in slots) == 0
+        assert abs(sum(siblings.sign(replicas)[s] for s in slots)) == len(slots) % 2 * (len(slots) > 1)
         noise = [(siblings.pair(replicas)[s], siblings.sign(replicas)[s]) for s in slots]
         moved = [n for n in noise if n[1]]
-        assert len(set(moved)) == len(moved), "no two siblings get the same row"
+        assert len(set(moved)) == len(moved) == len(slots) * (len(slots) > 1), "no two siblings get the same row"
