@@ -387,6 +387,12 @@ CODES: dict[str, Code] = {
         "that trained with adamw. Train the source in an earlier stage, start from a growc checkpoint, or "
         "choose another score.",
     ),
+    "GROW312": Code(
+        "A score that needs gradients",
+        "`growc grow` reads and writes weights and never runs the model. The scores gradient_squared,\n"
+        "saliency and curvature are measured by running it forward and backward on data. Run the stage\n"
+        "within `growc run`, or choose `score: weight_norm`, which follows from the weights alone.",
+    ),
     # 4xx: invariants
     "GROW401": Code(
         "Programs that do not cover the model",
@@ -544,6 +550,11 @@ CODES: dict[str, Code] = {
         "changed since the plan was made, so running it would do something else than what was read and "
         "approved. Make the plan again.",
     ),
+    "GROW602": Code(
+        "a run without data",
+        "A run trains, and measures the loss around every growth, so the spec needs a data section. To grow a "
+        "checkpoint folder without any data, use `growc grow`.",
+    ),
     "GROW610": Code(
         "a state that belongs to another plan",
         "A checkpoint in the run folder was made by another spec, source or version of growc, so going on "
@@ -586,6 +597,105 @@ CODES: dict[str, Code] = {
         "Every rank takes the same number of sequences of each batch; a mean over unequal shares would "
         "not be the mean of the batch. Make batch_tokens a multiple of sequence_length times the number "
         "of ranks.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW640": Code(
+        "No such grow stage",
+        "`growc grow --stage` names one stage of the spec that has `grow`. A stage that trains needs\n"
+        "data, an optimizer and a device: `growc run` runs it.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW641": Code(
+        "Weights that are not those of their config",
+        "The tensors in the folder are not the ones that a model of its config.json has: one is\n"
+        "missing, unknown, or of another shape. transformers would fill in random values or skip\n"
+        "tensors and go on. Write the checkpoint anew with `save_pretrained` from the model that it\n"
+        "came from.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW642": Code(
+        "A destination that is taken",
+        "The grown checkpoint is put together in a folder beside --to and takes its name when it is\n"
+        "whole, so --to must not exist, must not lie inside the source, and nobody else may be writing\n"
+        "it. An existing checkpoint is never written over: remove it yourself, or choose another place.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW643": Code(
+        "Not enough space for the grown checkpoint",
+        "The size of every file is known before a byte is written, and the disk has less free than\n"
+        "that. Growing writes a second checkpoint and leaves the source as it is.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW644": Code(
+        "A checkpoint that cannot be written",
+        "The operating system refused to write: no permission, a full disk, or a quota. What was\n"
+        "written so far has been removed; the source is untouched.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW645": Code(
+        "A folder with another model",
+        "The folder given with --from does not hold the model that the stage grows, going by the spec:\n"
+        "another model_type, number of layers or experts, routing, or shape of a tensor. Give a\n"
+        "checkpoint of the state that the stage starts from, or correct the spec.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW646": Code(
+        "A source that changed while it was read",
+        "A weight file is shorter than it was when its header was read: something else is writing to\n"
+        "it. The grown checkpoint was discarded. Wait until the source is complete, and start again.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW647": Code(
+        "A dtype that cannot be grown",
+        "The file stores a tensor in a format of 4 or 6 bits, or one that torch does not have. Such\n"
+        "weights belong to blocks with scales, and growing would have to quantize again. Convert the\n"
+        "checkpoint to bf16 first.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW648": Code(
+        "Training state that was not grown",
+        "The source is a checkpoint of `growc run` with the state of its optimizer in `training/`.\n"
+        "`growc grow` grows weights only, so training on from the result starts with a fresh optimizer.\n"
+        "Moments are grown by `growc run`, which follows the operator's program for them.",
+    ),
+    "GROW649": Code(
+        "Tensors that were left out",
+        "The source holds tensors that transformers ignores when it loads this family, such as the\n"
+        "layers for multi-token prediction of DeepSeek and GLM. They are no part of the model that\n"
+        "growc traces, so the grown checkpoint lacks them. Serve it without speculative decoding by\n"
+        "them.",
+    ),
+    "GROW650": Code(
+        "No folder to grow",
+        "--from names nothing, or a file. It takes a folder with config.json and safetensors files: one\n"
+        "from the hub, from `save_pretrained`, or `stages/NAME/checkpoint` of a run.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW630": Code(
+        "Not a run folder",
+        "`growc report` reads the folder that was given to `growc run` as --run-dir: it holds `plan.json`,\n"
+        "`journal.jsonl` and `stages/`. This folder does not exist, or holds no plan. A checkpoint inside a run\n"
+        "is not a run: give the folder above `stages/`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW631": Code(
+        "A run with nothing to report yet",
+        "No stage of this run has a committed checkpoint, so there is no loss to show. A report can be made of\n"
+        "a run under way as soon as its first stage is finished; `stages/NAME/metrics.jsonl` can be read before.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW632": Code(
+        "A damaged file in a run folder",
+        "A file that the run wrote (`plan.json`, `summary.json`, `journal.jsonl`, or a stage's `result.json` or\n"
+        "`metrics.jsonl`) cannot be read, or does not hold what it should. Only a last line that a crash cut\n"
+        "short is forgiven. Restore the file; or delete the folder of its stage and run the same command again,\n"
+        "which runs that stage anew.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW633": Code(
+        "A report that cannot be written",
+        "The file could not be made: its folder does not exist, is not writable, or the name belongs to a\n"
+        "folder. An earlier report of that name is as it was. `--out` writes elsewhere.",
         ExitCode.CANNOT_RUN,
     ),
 }

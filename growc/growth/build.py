@@ -45,7 +45,7 @@ def build(loaded: LoadedSpec, source: ModelGraph, source_digest: str, code: str)
         else:
             builder.fixed_target(trunk, target)
 
-    dag: nx.DiGraph = nx.DiGraph()
+    dag: nx.DiGraph[str] = nx.DiGraph()
     for node in builder.nodes.values():
         dag.add_node(node.name)
         if node.start.node is not None:
@@ -164,14 +164,10 @@ class _Builder:
             problems = list(operator.problems(before))
             if problems:
                 raise GrowcError(
-                    Diagnostic(
-                        p.code, p.message, p.help, self.loaded.span("stages", position, "grow", index, *p.where)
-                    )
+                    Diagnostic(p.code, p.message, p.help, self.loaded.span("stages", position, "grow", index, *p.where))
                     for p in problems
                 )
             seed = f"{self.spec.training.seed}/{stage.name}/{index}"
-            rewrites.append(
-                rewrite(operator, before, seed=seed, sequence_length=self.length)
-            )
+            rewrites.append(rewrite(operator, before, seed=seed, sequence_length=self.length))
             before = rewrites[-1].grown
         return tuple(rewrites)

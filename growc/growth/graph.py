@@ -97,7 +97,7 @@ class GrowthGraph:
     source: ModelGraph
     nodes: tuple[TrainNode | GrowNode, ...]
     target: ModelGraph
-    dag: nx.DiGraph = field(compare=False, repr=False)
+    dag: nx.DiGraph[str] = field(compare=False, repr=False)
 
     def node(self, name: str) -> TrainNode | GrowNode:
         """The node called `name`."""

@@ -48,7 +48,9 @@ class Rewrite:
     def bound(self, replicas: Mapping[int, Replicas]) -> Rewrite:
         """The rewrite with every late vector settled by the replicas of each grown layer."""
         values: dict[str, Any] = {
-            f"{site.name}/{name}": vector(replicas[site.layer]) for site in self.sites for name, vector in VECTORS.items()
+            f"{site.name}/{name}": vector(replicas[site.layer])
+            for site in self.sites
+            for name, vector in VECTORS.items()
         }
 
         def settle(expr: Expr | None) -> Expr | None:
@@ -59,10 +61,7 @@ class Rewrite:
             self.source,
             inspect(self.operator.config(self.source, replicas), self.sequence_length),
             {name: bind(program, values) for name, program in self.programs.items()},
-            {
-                name: Moments(settle(m.first), settle(m.second), m.keep_step)
-                for name, m in self.moments.items()
-            },
+            {name: Moments(settle(m.first), settle(m.second), m.keep_step) for name, m in self.moments.items()},
             self.seed,
             self.sequence_length,
         )

@@ -9,7 +9,7 @@ exist, so the loss of the source under this context is the loss of the grown mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -37,11 +37,12 @@ class KEff:
 
     @property
     def mean(self) -> float:
+        """Different experts per token, between 1 and top-K."""
         return self.distinct / max(self.tokens, 1)
 
 
 @contextmanager
-def as_duplicated(model: nn.Module, replicas: Mapping[MoeSite, Replicas]) -> Iterator[dict[int, KEff]]:
+def as_duplicated(model: nn.Module, replicas: Mapping[MoeSite, Replicas]) -> Generator[dict[int, KEff]]:
     """Within: `model` computes what its plainly duplicated self would. Yields K_eff by layer, filled by forwards.
 
     Args:
@@ -59,7 +60,7 @@ def as_duplicated(model: nn.Module, replicas: Mapping[MoeSite, Replicas]) -> Ite
 
 
 @contextmanager
-def _swapped(module: nn.Module, forward: Any) -> Iterator[None]:
+def _swapped(module: nn.Module, forward: Any) -> Generator[None]:
     before = module.forward
     module.forward = forward
     try:

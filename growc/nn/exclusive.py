@@ -138,4 +138,4 @@ def make_exclusive(router: nn.Module, replicas: Iterable[int]) -> None:
         replicas: sizes of the groups of siblings, in slot order.
     """
     router.__class__ = _exclusive_class(type(router))
-    router.siblings = Siblings(replicas)
+    cast(ExclusiveRouting, router).siblings = Siblings(replicas)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -24,7 +24,7 @@ def grown_classes(model_type: str) -> tuple[type[PreTrainedConfig], type[PreTrai
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
     stock_config: type[PreTrainedConfig] = CONFIG_MAPPING[model_type]
-    stock_model: type[PreTrainedModel] = MODEL_FOR_CAUSAL_LM_MAPPING[stock_config]
+    stock_model = cast(type[PreTrainedModel], MODEL_FOR_CAUSAL_LM_MAPPING[stock_config])
     config_class = type(f"Grown{stock_config.__name__}", (stock_config,), {"model_type": GROWN})
 
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ def grown_classes(model_type: str) -> tuple[type[PreTrainedConfig], type[PreTrai
         f"Grown{stock_model.__name__}", (stock_model,), {"__init__": __init__, "config_class": config_class}
     )
     AutoModelForCausalLM.register(config_class, model_class)
-    conversion = get_checkpoint_conversion_mapping(model_type)
+    conversion = cast(Any, get_checkpoint_conversion_mapping(model_type))
     if conversion is not None:
         register_checkpoint_conversion_mapping(model_class.__name__, conversion, overwrite=True)
     return config_class, model_class
@@ -43,9 +43,7 @@ def grown_classes(model_type: str) -> tuple[type[PreTrainedConfig], type[PreTrai
 
 def _differ(model: PreTrainedModel, config: Any) -> None:
     """Rebuild the layers whose sizes differ from the config's, and let routers know their siblings."""
-    layers = next(
-        m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
-    )
+    layers = next(m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers)
     rebuilt = False
     for index, entry in ((int(i), e) for i, e in config.growc["layers"].items()):
         sizes = {key: value for key, value in entry.items() if key not in ("replicas", "router")}

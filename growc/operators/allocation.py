@@ -12,7 +12,9 @@ from growc.operators.operator import Replicas
 Score = Literal["weight_norm", "gradient_squared", "saliency", "curvature"]
 
 _FORBID = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-_SCORE = "what ranks the experts of a layer: ||w||, ||g||^2, ||w|| ||g||, or ||g||^2 over the norm of Adam's second moment"
+_SCORE = (
+    "what ranks the experts of a layer: ||w||, ||g||^2, ||w|| ||g||, or ||g||^2 over the norm of Adam's second moment"
+)
 _BATCHES = "batches of the stage's training data over which the score is averaged"
 
 
@@ -32,9 +34,9 @@ class Greedy(BaseModel):
 
     model_config = _FORBID
     rule: Literal["greedy"]
-    score: Score = Field("gradient_squared", description=_SCORE)
-    batches: int = Field(10, ge=1, description=_BATCHES)
-    cap: int = Field(3, ge=1, description="the most extra copies that one expert may get")
+    score: Score = Field(default="gradient_squared", description=_SCORE)
+    batches: int = Field(default=10, ge=1, description=_BATCHES)
+    cap: int = Field(default=3, ge=1, description="the most extra copies that one expert may get")
 
 
 class Proportional(BaseModel):
@@ -42,8 +44,8 @@ class Proportional(BaseModel):
 
     model_config = _FORBID
     rule: Literal["proportional"]
-    score: Score = Field("gradient_squared", description=_SCORE)
-    batches: int = Field(10, ge=1, description=_BATCHES)
+    score: Score = Field(default="gradient_squared", description=_SCORE)
+    batches: int = Field(default=10, ge=1, description=_BATCHES)
 
 
 class Explicit(BaseModel):

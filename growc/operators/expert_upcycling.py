@@ -23,13 +23,13 @@ class Router(BaseModel):
 
     model_config = _FORBID
     init: Literal["copy", "split"] = Field(
-        "copy", description="copy: siblings share their row; split: siblings get r + v and r - v, v random"
+        default="copy", description="copy: siblings share their row; split: siblings get r + v and r - v, v random"
     )
     std: float = Field(
-        0.1, gt=0, description="split only: standard deviation of v in units of the router weight's own"
+        default=0.1, gt=0, description="split only: standard deviation of v in units of the router weight's own"
     )
     bias_noise: float = Field(
-        0.0, ge=0, description="delta of the noise U(-delta, delta) on the bias of copies, in units of the bias"
+        default=0.0, ge=0, description="delta of the noise U(-delta, delta) on the bias of copies, in units of the bias"
     )
 
 
@@ -37,8 +37,8 @@ class StateScale(BaseModel):
     """Factors for `optimizer_state: scale`; the step count is kept."""
 
     model_config = _FORBID
-    first: float = Field(0.5, ge=0, description="factor on Adam's first moment of the grown tensors")
-    second: float = Field(0.5, ge=0, description="factor on Adam's second moment of the grown tensors")
+    first: float = Field(default=0.5, ge=0, description="factor on Adam's first moment of the grown tensors")
+    second: float = Field(default=0.5, ge=0, description="factor on Adam's second moment of the grown tensors")
 
 
 class ExpertUpcycling(Operator):
@@ -54,19 +54,20 @@ class ExpertUpcycling(Operator):
     site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
 
-    factor: int = Field(2, ge=2, description="how many times more experts the grown layers have")
+    factor: int = Field(default=2, ge=2, description="how many times more experts the grown layers have")
     routing: Literal["exclusive", "free"] = Field(
-        "exclusive", description="exclusive: one winner per group of siblings, exact; free: plain top-K, as published"
+        default="exclusive",
+        description="exclusive: one winner per group of siblings, exact; free: plain top-K, as published",
     )
-    allocation: Allocation = Field(Uniform(), description="how many copies each expert gets")
-    router: Router = Field(Router(), description="how the router's new rows start")
-    layers: Literal["all"] | list[int] = Field("all", description="decoder layers to grow, counted from 0")
+    allocation: Allocation = Field(default=Uniform(), description="how many copies each expert gets")
+    router: Router = Field(default=Router(), description="how the router's new rows start")
+    layers: Literal["all"] | list[int] = Field(default="all", description="decoder layers to grow, counted from 0")
     optimizer_state: Literal["gradient", "copy", "reset", "reset_copies", "scale"] = Field(
-        "gradient",
+        default="gradient",
         description="gradient: moments follow the gradient program; copy: as the weights; reset: none are kept, for "
         "any tensor; reset_copies: originals keep theirs; scale: copied times state_scale",
     )
-    state_scale: StateScale = Field(StateScale(), description="factors for optimizer_state: scale")
+    state_scale: StateScale = Field(default=StateScale(), description="factors for optimizer_state: scale")
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:
@@ -81,7 +82,10 @@ class ExpertUpcycling(Operator):
                 if layer not in moe:
                     known = ", ".join(map(str, moe))
                     yield Problem(
-                        "GROW302", f"layer {layer} has no experts", f"layers with experts: {known}", ("layers", position)
+                        "GROW302",
+                        f"layer {layer} has no experts",
+                        f"layers with experts: {known}",
+                        ("layers", position),
                     )
         if self.factor >= 2 and isinstance(self.allocation, Greedy) and self.allocation.cap < self.factor - 1:
             yield Problem(
@@ -94,8 +98,10 @@ class ExpertUpcycling(Operator):
         exclusive_source = "growc" in model.config and "replicas" in str(model.config["growc"])
         if self.routing == "free" and exclusive_source:
             yield Problem(
-                "GROW304", "the source routes exclusively and `routing: free` would break its groups of siblings",
-                "grow it with routing: exclusive", ("routing",),
+                "GROW304",
+                "the source routes exclusively and `routing: free` would break its groups of siblings",
+                "grow it with routing: exclusive",
+                ("routing",),
             )
         for site in self.sites(model):
             yield from self._problems_at(site)
@@ -103,8 +109,10 @@ class ExpertUpcycling(Operator):
     def _problems_at(self, site: MoeSite) -> Iterator[Problem]:
         if self.router.bias_noise and not site.selection_bias and len(site.router_rows) < 2:
             yield Problem(
-                "GROW305", f"{site.router} has no bias to put bias_noise on",
-                "leave bias_noise out, or break the symmetry with router: {init: split}", ("router", "bias_noise"),
+                "GROW305",
+                f"{site.router} has no bias to put bias_noise on",
+                "leave bias_noise out, or break the symmetry with router: {init: split}",
+                ("router", "bias_noise"),
             )
         if isinstance(self.allocation, Explicit):
             replicas, size = self.allocation.replicas, site.num_experts // site.routing_groups
@@ -113,7 +121,8 @@ class ExpertUpcycling(Operator):
                     "GROW306",
                     f"{len(replicas)} replicas that sum to {sum(replicas)}, but {site.block} has {site.num_experts} "
                     f"experts and factor {self.factor} makes {self.factor * site.num_experts}",
-                    "give one number per source expert, with the sum factor * experts", ("allocation", "replicas"),
+                    "give one number per source expert, with the sum factor * experts",
+                    ("allocation", "replicas"),
                 )
             elif any(sum(replicas[i : i + size]) != self.factor * size for i in range(0, len(replicas), size)):
                 yield Problem(

@@ -86,13 +86,24 @@ class Growable(Protocol):
     """What an operator may know of a model. `expert_field` is the config key that sets the number of experts."""
 
     @property
-    def model_type(self) -> str: ...
+    def model_type(self) -> str:
+        """The family, by transformers' name."""
+        ...
+
     @property
-    def config(self) -> Mapping[str, Any]: ...
+    def config(self) -> Mapping[str, Any]:
+        """The config as a mapping of JSON values."""
+        ...
+
     @property
-    def moe(self) -> tuple[MoeSite, ...]: ...
+    def moe(self) -> tuple[MoeSite, ...]:
+        """The layers with experts."""
+        ...
+
     @property
-    def expert_field(self) -> str | None: ...
+    def expert_field(self) -> str | None:
+        """The config key that sets the number of experts."""
+        ...
 
 
 class Operator(BaseModel, ABC):

@@ -35,7 +35,7 @@ class Load:
             hook.remove()
 
     def _hook(self, site: MoeSite) -> Any:
-        def hook(module: nn.Module, args: Any, routed: tuple[Tensor, ...]) -> None:
+        def hook(_: nn.Module, __: Any, routed: tuple[Tensor, ...]) -> None:
             chosen = next((out for out in routed if not out.is_floating_point()), None)
             if chosen is None:  # dense dispatch: gates of shape (tokens, experts), zero where not selected
                 counts, logits = (routed[0] > 0).sum(dim=0), routed[1]
@@ -61,14 +61,12 @@ class Load:
 
 
 def auxiliary_loss(load: Load, counts: dict[int, Tensor], coefficient: float) -> Tensor:
-    """coefficient * mean over layers of E * sum_e f_e P_e (Switch Transformer, arXiv 2101.03961, Section 2.2).
+    """Coefficient * mean over layers of E * sum_e f_e P_e (Switch Transformer, arXiv 2101.03961, Section 2.2).
 
     f_e is the share of the *global* batch's choices that went to expert e; P_e is this rank's mean probability, whose
     gradients the data-parallel mean turns into those of the global batch.
     """
-    terms = [
-        len(count) * (count / count.sum() * load.mean_probability[layer]).sum() for layer, count in counts.items()
-    ]
+    terms = [len(count) * (count / count.sum() * load.mean_probability[layer]).sum() for layer, count in counts.items()]
     return coefficient * torch.stack(terms).mean()
 
 

@@ -13,9 +13,9 @@ from types import FrameType
 
 from growc.checkpoint.atomic import read_json
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, Span, fail
+from growc.growth.open import open_spec
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
-from growc.growth.open import open_spec
 from growc.plan.plan import Plan
 from growc.run.data import prepare
 from growc.run.folder import RunFolder
@@ -57,8 +57,9 @@ def _plan(target: Path, overrides: Sequence[str], allow_code: bool) -> Plan:
         plan = read_plan(target)
         moved = drift(plan, allow_code=allow_code)
         if moved:
+            again = f"growc plan {plan.spec_path} --out {target}"
             fail("GROW601", f"the plan is stale: {', '.join(moved)} changed since it was made",
-                 help=f"look at the changes, then make it again: growc plan {plan.spec_path} --out {target}")  # fmt: skip
+                 help=f"look at the changes, then make it again: {again}")  # fmt: skip
         return plan
     return build_plan(open_spec(target, overrides, allow_code=allow_code))
 
@@ -69,6 +70,9 @@ def _prepare(folder: RunFolder, plan: Plan, nproc: int, allow_code: bool, echo: 
         raise GrowcError(errors)
     opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
     spec, ranks = opened.loaded.spec, int(os.environ.get("WORLD_SIZE", nproc))
+    if spec.data is None:
+        fail("GROW602", f"{plan.spec_path} has no data, and a run measures and trains",
+             help="add a data section, or grow a checkpoint without data: growc grow SPEC --stage ... --from ... --to ...")  # fmt: skip
     layout(spec.parallel, ranks, [node.after for node in opened.graph.nodes])
     for node in opened.graph.nodes:
         sequences = node.training.batch_tokens // spec.data.sequence_length
@@ -123,7 +127,7 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool) -> ExitCode:
     child = subprocess.Popen(command, env=environment, start_new_session=True)
     asked = 0
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_: int, __: FrameType | None) -> None:
         nonlocal asked
         asked += 1
         if asked == 1:

@@ -14,10 +14,13 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.distributed import DistributedConfig
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from growc.model.build import load_config
 from growc.run.layout import Layout
+
+LOADED = "_is_hf_initialized"
+"""transformers' mark on a tensor that its initialisation must leave alone."""
 
 
 def start() -> torch.device:
@@ -54,9 +57,7 @@ def build_model(config: Mapping[str, Any], layout: Layout, device: torch.device,
     hf_config = load_config(config)
     torch.manual_seed(seed)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            hf_config, dtype=torch.float32, experts_implementation="grouped_mm"
-        )
+        model = AutoModelForCausalLM.from_config(hf_config, dtype=torch.float32, experts_implementation="grouped_mm")
     if layout.fsdp > 1:
         wanted = DistributedConfig(fsdp_size=layout.fsdp, ep_size=layout.ep)
         distributed, _, mesh = type(model).prepare_distribute_model(wanted)
@@ -66,7 +67,7 @@ def build_model(config: Mapping[str, Any], layout: Layout, device: torch.device,
     model.to_empty(device=device)
     model.tie_weights()
     for tensor in model.state_dict(keep_vars=True).values():
-        tensor._is_hf_initialized = True
+        setattr(tensor, LOADED, True)
     model.initialize_weights()
     return model
 

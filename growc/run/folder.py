@@ -14,18 +14,22 @@ class RunFolder:
 
     @property
     def plan(self) -> Path:
+        """The frozen plan that runs here."""
         return self.path / "plan.json"
 
     @property
     def journal(self) -> Path:
+        """Append-only events."""
         return self.path / "journal.jsonl"
 
     @property
     def summary(self) -> Path:
+        """What every stage reached."""
         return self.path / "summary.json"
 
     @property
     def data(self) -> Path:
+        """The tokenized data."""
         return self.path / "data"
 
     @property
@@ -38,6 +42,7 @@ class RunFolder:
         return self.stage(node) / "scratch"
 
     def stage(self, node: str) -> Path:
+        """The folder of one node."""
         return self.path / "stages" / node
 
     def checkpoint(self, node: str) -> Path:

@@ -89,9 +89,7 @@ def allocate(
             "the curvature score needs Adam's second moment, and the source state has none for its experts",
             help="train the source with adamw in an earlier stage, or use score: gradient_squared",
         )
-    scores = expert_scores(
-        rule.score, model, state, sites, batches(rule.batches), place.precision, place.device
-    )
+    scores = expert_scores(rule.score, model, state, sites, batches(rule.batches), place.precision, place.device)
     return Decision(operator.op, {s.layer: operator.allocate(s, scores[s.layer]) for s in sites}, scores)
 
 
@@ -135,4 +133,3 @@ def _grow_state(bound: Rewrite, targets: dict[str, Tensor], state: State) -> Sta
 def replan(planned: Rewrite, graph: ModelGraph) -> Rewrite:
     """The rewrite on the model as it is: an earlier growth may have been settled by measurement."""
     return rewrite(planned.operator, graph, seed=planned.seed, sequence_length=planned.sequence_length)
-

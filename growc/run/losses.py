@@ -16,7 +16,7 @@ from growc.run.distribute import reshard
 from growc.spec.training import Precision
 
 
-def precision(name: Precision, device: torch.device) -> AbstractContextManager[None]:
+def precision(name: Precision, device: torch.device) -> AbstractContextManager[object]:
     """bf16: matrix products in bfloat16 over fp32 weights, the same on one rank as on many; fp32: as it is."""
     return torch.autocast(device.type, torch.bfloat16) if name == "bf16" else nullcontext()
 
@@ -61,11 +61,13 @@ def validation_losses(
     losses = torch.cat(parts)
     if ranks > 1:
         everyone = losses.new_empty(ranks * share)
-        dist.all_gather_into_tensor(everyone, losses)
+        dist.all_gather_single(everyone, losses)
         losses = everyone
     return losses[: len(windows)].cpu()
 
 
-def validation_windows(tokens: Tokens, sequence_length: int, limit: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+def validation_windows(
+    tokens: Tokens, sequence_length: int, limit: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """The windows on which every arm is validated: fixed, so that arms can be compared window by window."""
     return np.asarray(tokens.windows(sequence_length, limit), dtype=np.int64)

@@ -80,7 +80,9 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
         prediction = growing.predict(model, graph, replicas, place) if index == 0 else None
         if prediction:
             loss = float(prediction.losses.mean())
-            detail = f"plain duplication is predicted to end at {loss:.4f} ({loss - float(before):+.4f} nats, K_eff law)"
+            detail = (
+                f"plain duplication is predicted to end at {loss:.4f} ({loss - float(before):+.4f} nats, K_eff law)"
+            )
         model, graph, state = growing.apply(planned, decision, model, state, place)
     after = validation_losses(model, windows, device, place.precision).mean()
     increase, limit = float(after - before), spec.invariants.loss.max_increase if spec.invariants.loss else None

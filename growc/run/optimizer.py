@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from growc.run.distribute import full, local
 from growc.spec.schema import AdamW, Optimizer, Schedule, Wsd
 
-MOMENTS: dict[str, tuple[str, ...]] = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
-"""State tensors of each optimizer that have the parameter's shape: first moment, then second."""
+STATE: dict[str, set[str]] = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
+"""Names of the state tensors of each optimizer; all but the step have the parameter's shape."""
 
 State = dict[str, dict[str, Tensor]]
 """Parameter name -> {moment name or "step": tensor}."""
@@ -37,21 +39,21 @@ def get_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter
     }
 
 
-def set_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: State) -> None:
-    """Give parameters the state in `state`; the others start fresh.
+def set_state(
+    spec: Optimizer, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: State
+) -> None:
+    """Give parameters the state in `state`, as far as this optimizer has use for it; the others start fresh.
 
     Adam's bias correction divides by 1 - beta^step: live moments with step 0 would be blown up, so that is refused.
     """
     for name, entry in state.items():
         if "step" in entry and float(entry["step"]) == 0:
             moments = [value for key, value in entry.items() if key != "step"]
-            assert not any(bool(_local(m).any()) for m in moments), f"{name}: zero step with live moments"
+            assert not any(bool(local(m).any()) for m in moments), f"{name}: zero step with live moments"
             continue
-        optimizer.state[named[name]] = dict(entry)
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        used = {key: value for key, value in entry.items() if key in STATE[spec.name]}
+        if used.keys() == STATE[spec.name]:
+            optimizer.state[named[name]] = used
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, steps: int) -> float:
@@ -89,11 +91,12 @@ def clip(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
     by_mesh: dict[object, list[nn.Parameter]] = {}
     for parameter in parameters:
         if parameter.grad is not None:
-            by_mesh.setdefault(getattr(parameter.grad, "device_mesh", None), []).append(parameter)
+            mesh = parameter.grad.device_mesh if isinstance(parameter.grad, DTensor) else None
+            by_mesh.setdefault(mesh, []).append(parameter)
     norms: list[Tensor] = []
     for group in by_mesh.values():
         norm = nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
-        norms.append(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        norms.append(full(norm))
     total = torch.linalg.vector_norm(torch.stack(norms))
     if limit is not None:
         for group in by_mesh.values():

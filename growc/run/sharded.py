@@ -55,7 +55,7 @@ def grow_tensor(program: Expr, target: Tensor, fetch: Sharded) -> None:
     """Write what `program` says into this rank's shard of `target`, in place."""
     held = rows_held(target)
     index = torch.arange(held.start, held.stop, device=local(target).device)
-    if program == Source(getattr(program, "name", "")) and _same_layout(fetch.tensors[program.name], target):
+    if isinstance(program, Source) and _same_layout(fetch.tensors[program.name], target):
         value = local(fetch.tensors[program.name])
     else:
         value = evaluate(program, index, fetch, target.dtype)

@@ -165,9 +165,7 @@ class Runner:
                 result["k_eff"] = prediction.k_eff
                 self._say(node.name, _predicted(float(before.mean()), prediction))
             model, graph, state = growing.apply(planned, decision, model, state, place)
-            result["operators"].append(
-                {"op": decision.op, "replicas": decision.replicas, "scores": decision.scores}
-            )
+            result["operators"].append({"op": decision.op, "replicas": decision.replicas, "scores": decision.scores})
         after = validation_losses(model, self.windows, self.device, place.precision)
         result["val_losses"] = after.tolist()
         result["seconds"] = time.perf_counter() - began
@@ -239,7 +237,9 @@ class Runner:
         if self.first:
             write_json(self.folder.stage(node.name) / RESULT, result)
         tokens = step * node.training.batch_tokens
-        lineage = {"stage": node.stage, "arm": node.arm, "from": str(node.start), "step": step, "tokens": tokens}
+        lineage: dict[str, Any] = {
+            "stage": node.stage, "arm": node.arm, "from": str(node.start), "step": step, "tokens": tokens
+        }  # fmt: skip
         if isinstance(node, GrowNode):
             described = [{"op": r.operator.op, **r.operator.model_dump(mode="json")} for r in node.rewrites]
             lineage["operators"] = [

@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 from transformers import PreTrainedModel
 
 from growc.checkpoint.atomic import commit, read_json, write_json
@@ -74,8 +76,8 @@ def write_state(
     All ranks write together, or one of them `alone` while the others wait.
     """
     content = {"model": dict(tensors), "optimizer": optimizer}
-    writer = dcp.FileSystemWriter(folder / "shards", overwrite=False)
-    _quietly(dcp.save, content, storage_writer=writer, no_dist=alone)
+    writer = FileSystemWriter(folder / "shards", overwrite=False)
+    _quietly(save_shards, content, storage_writer=writer, no_dist=alone)
     if alone or dist.get_rank() == 0:
         moments = {name: sorted(entry) for name, entry in optimizer.items()}
         write_json(folder / "config.json", dict(config))
@@ -102,7 +104,7 @@ def load_state(path: Path, model: PreTrainedModel) -> tuple[Meta, State]:
     }
     with torch.no_grad():
         content = {"model": tensors, "optimizer": optimizer}
-        _quietly(dcp.load, content, storage_reader=dcp.FileSystemReader(path / "shards"))
+        _quietly(load_shards, content, storage_reader=FileSystemReader(path / "shards"))
     return meta, optimizer
 
 

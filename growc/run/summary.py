@@ -73,9 +73,8 @@ def _comparison(folder: RunFolder, graph: GrowthGraph, stages: dict[str, Any]) -
     between seeds. saving = 1 - seconds(grown arm) / seconds(fixed_target arm) (Eq. 1-2, measured).
     """
     ends = {arm: _last(graph, arm) for arm in ("main", "fixed_source", "fixed_target")}
-    found: dict[str, Any] = {
-        "eta": None, "eta_noise": None, "gap": None, "noise": None, "saving": None, "sunk_saving": None, "why_null": None
-    }  # fmt: skip
+    names = ("eta", "eta_noise", "gap", "noise", "saving", "sunk_saving", "why_null")
+    found: dict[str, Any] = dict.fromkeys(names)
     grown, small, large = (ends[arm] for arm in ("main", "fixed_source", "fixed_target"))
     if grown is None or not any(graph.grow_nodes()):
         return found | {"why_null": "nothing grows"}
@@ -92,7 +91,7 @@ def _comparison(folder: RunFolder, graph: GrowthGraph, stages: dict[str, Any]) -
     found["gap"], found["noise"] = float(gap.mean()), _standard_error(gap)
     if found["gap"] < NOISE_FACTOR * found["noise"]:
         return found | {
-            "why_null": f"the gap between the controls, {found['gap']:.4f} nats, is under {NOISE_FACTOR} times its noise"
+            "why_null": f"the controls differ by {found['gap']:.4f} nats, under {NOISE_FACTOR} times the noise"
         }
     eta = float(gain.mean() / gap.mean())
     return found | {"eta": eta, "eta_noise": _standard_error(gain - eta * gap) / found["gap"]}

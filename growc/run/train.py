@@ -85,7 +85,7 @@ def train(
     """
     spec, named = node.training, dict(model.named_parameters())
     optimizer = build_optimizer(spec.optimizer, named)
-    set_state(optimizer, named, state)
+    set_state(spec.optimizer, optimizer, named, state)
     ranks, rank = dist.get_world_size(), dist.get_rank()
     sequences = spec.batch_tokens // node.sequence_length
     stable = stable_step(spec.schedule, node.steps)

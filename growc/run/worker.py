@@ -41,7 +41,7 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
     first = dist.get_rank() == 0
     signalled: list[int] = []
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, _: FrameType | None) -> None:
         signalled.append(number)
 
     signal.signal(signal.SIGTERM, on_signal)
@@ -51,6 +51,7 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
         graph = opened.graph
         spec = opened.loaded.spec
+        assert spec.data is not None
         models = [node.after for node in graph.nodes]
         places = layout(spec.parallel, dist.get_world_size(), models)
         corpus = open_corpus(folder.data)

@@ -51,6 +51,8 @@ def test_ties_are_spread_over_siblings() -> None:
 class SoftmaxWithBias(nn.Module):
     """The one combination that no tested family has: softmax scores with a selection bias, renormalised or not."""
 
+    bias: Tensor
+
     def __init__(self, experts: int, width: int, top_k: int, renormalise: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(experts, width, dtype=torch.float64))

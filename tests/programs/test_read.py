@@ -32,7 +32,11 @@ TENSORS = {"a": torch.randn(ROWS, WIDTH, dtype=torch.float64), "b": torch.randn(
 SHAPES = {name: tuple(tensor.shape) for name, tensor in TENSORS.items()}
 
 leaves: st.SearchStrategy[Expr] = st.sampled_from([Source("a"), Source("b")]) | st.builds(
-    Init, st.just((ROWS, WIDTH)), st.sampled_from(["normal", "uniform", "zeros"]), st.floats(0.1, 2), st.text("xy", max_size=3)
+    Init,
+    st.just((ROWS, WIDTH)),
+    st.sampled_from(["normal", "uniform", "zeros"]),
+    st.floats(0.1, 2),
+    st.text("xy", max_size=3),
 )
 
 
@@ -80,7 +84,10 @@ def test_a_seed_changes_fresh_values_and_nothing_else(expr: Expr) -> None:
     assert shape(reseeded(expr, "p"), SHAPES) == shape(expr, SHAPES)
 
 
-@given(st.lists(st.integers(0, ROWS - 1), min_size=4, max_size=4).map(tuple), st.lists(st.floats(-2, 2), min_size=4, max_size=4).map(tuple))
+@given(
+    st.lists(st.integers(0, ROWS - 1), min_size=4, max_size=4).map(tuple),
+    st.lists(st.floats(-2, 2), min_size=4, max_size=4).map(tuple),
+)
 def test_binding_settles_late_vectors(index: tuple[int, ...], factors: tuple[float, ...]) -> None:
     late = Scale(Take(Source("a"), Late("i", 4)), Late("f", 4))
     assert lates(late) == {Late("i", 4), Late("f", 4)}
@@ -94,7 +101,10 @@ def test_binding_settles_late_vectors(index: tuple[int, ...], factors: tuple[flo
         bind(late, {"i": index[:3], "f": factors})
 
 
-@given(st.lists(st.integers(0, ROWS - 1), min_size=4, max_size=4).map(tuple), st.lists(st.floats(-2, 2), min_size=4, max_size=4).map(tuple))
+@given(
+    st.lists(st.integers(0, ROWS - 1), min_size=4, max_size=4).map(tuple),
+    st.lists(st.floats(-2, 2), min_size=4, max_size=4).map(tuple),
+)
 def test_the_square_of_a_program_is_the_program_of_squares(index: tuple[int, ...], factors: tuple[float, ...]) -> None:
     gradient = Scale(Take(Source("a"), index), factors)
     squares = InMemory({"a": TENSORS["a"] ** 2})
@@ -104,7 +114,12 @@ def test_the_square_of_a_program_is_the_program_of_squares(index: tuple[int, ...
 
 @pytest.mark.parametrize(
     "wrong",
-    [Take(Source("a"), (0, ROWS)), Take(Source("a"), (-1,)), Scale(Source("a"), (1.0, 2.0)), Add(Source("a"), Take(Source("b"), (0,)))],
+    [
+        Take(Source("a"), (0, ROWS)),
+        Take(Source("a"), (-1,)),
+        Scale(Source("a"), (1.0, 2.0)),
+        Add(Source("a"), Take(Source("b"), (0,))),
+    ],
 )
 def test_shapes_that_disagree_are_refused(wrong: Expr) -> None:
     with pytest.raises(ValueError, match=r"row|factor|shape"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,14 +17,14 @@ from tests.run import tiny
 SCORES = ("weight_norm", "gradient_squared", "saliency", "curvature")
 
 
-def _stages(**operator: object) -> list[dict[str, object]]:
+def _stages(**operator: Any) -> list[dict[str, Any]]:
     return [
         {"name": "pretrain", "train": {"steps": 6, "data": "pretrain"}},
         {"name": "upcycle", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling", **operator}]},
     ]
 
 
-def _decision(run_dir: Path) -> dict[str, object]:
+def _decision(run_dir: Path) -> dict[str, Any]:
     lines = map(json.loads, (run_dir / "journal.jsonl").read_text(encoding="utf-8").splitlines())
     return next(line for line in lines if line["event"] == "decision")
 
@@ -67,7 +68,8 @@ def test_every_family_trains_grows_and_loads(tmp_path: Path, family: str) -> Non
     assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
     folder = tmp_path / "run/stages/cpt/checkpoint"
     assert growc.__version__ in (folder / "growc.json").read_text(encoding="utf-8")
-    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    model, report = loaded
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     assert torch.isfinite(model(torch.arange(16)[None]).logits).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def _cut_off(folder: Path, stage: str, step: int, **changes: object) -> Path:
+def _cut_off(folder: Path, stage: str, step: int, **changes: Any) -> Path:
     """Kill a run of two ranks once `stage` has done `step` steps."""
     path = tiny.spec(folder, **changes)
     child = tiny.start(path, folder / "run", 2)
@@ -48,7 +49,9 @@ def test_killed_and_resumed_on_the_same_layout_ends_bit_equal(unbroken: Path, tm
         assert tiny.rows(tmp_path / "run", name) == tiny.rows(unbroken, name)
 
 
-def test_killed_and_resumed_on_another_layout_ends_alike(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_killed_and_resumed_on_another_layout_ends_alike(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("alone")
     sgd = {**ADAM, "optimizer": {"name": "sgd", "lr": 0.3, "momentum": 0.9}}
     tiny.run(tiny.spec(folder, training=sgd), folder / "run", 1)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 import yaml
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as load_dcp
 
 from tests.families import FAMILIES
 
-WORDS = "the grown model computes what its source did until the copies of an expert go ways of their own".split()
+TEXT = "the grown model computes what its source did until the copies of an expert go ways of their own"
 
 
 def corpus(folder: Path, documents: int = 24, words: int = 400) -> Path:
@@ -28,7 +28,7 @@ def corpus(folder: Path, documents: int = 24, words: int = 400) -> Path:
     draw = random.Random(7)
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(documents):
-        text = " ".join(draw.choice(WORDS) for _ in range(words))
+        text = " ".join(draw.choice(TEXT.split()) for _ in range(words))
         (folder / f"{index:03}.txt").write_text(text + "\n", encoding="utf-8")
     return folder
 
@@ -124,7 +124,7 @@ def summary(run_dir: Path) -> dict[str, Any]:
 
 def tensors(state: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a training state, whole, by name."""
-    reader = dcp.FileSystemReader(state / "shards")
+    reader = FileSystemReader(state / "shards")
     found = {
         name: torch.empty(entry.size, dtype=entry.properties.dtype)  # pyright: ignore[reportAttributeAccessIssue]
         for name, entry in reader.read_metadata().state_dict_metadata.items()
