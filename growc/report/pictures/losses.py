@@ -1,0 +1,225 @@
+"""The losses of all arms over training tokens: the whole course, and what follows the first growth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from growc.report.history import Floats, Leg, Run, mean
+from growc.report.numbers import count, loss
+from growc.report.palette import INK, MUTED, PREDICTED, SHARED, SURFACE, Look, looks, trail_name
+from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
+
+MOST_POINTS, FEWEST_POINTS, STEPS_PER_POINT = 240, 60, 8
+"""A training curve is drawn as means over bins of steps, which also smooths it lightly."""
+
+_START_UP = 0.05
+"""The first part of the tokens may leave the frame: losses fall from ln(vocabulary) there and say nothing."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """One stage on the axes: its curve over cumulative tokens. `tail` says that its anneal leads nowhere."""
+
+    tokens: Floats
+    losses: Floats
+    val_tokens: Floats
+    val_losses: Floats
+    look: Look
+    shared: bool
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """A transition: where, what is predicted for plain duplication, and the losses on both sides."""
+
+    name: str
+    tokens: float
+    before: float
+    after: float
+    predicted: float | None
+    look: Look
+
+
+def loss_curves(runs: tuple[Run, ...]) -> Picture:
+    """All arms of all runs over the tokens that each has seen."""
+    styles = looks(runs)
+    drawn = [piece for run in runs for piece in _pieces(run, styles)]
+    growths = [growth for run in runs for growth in _growths(run, styles)]
+    legend = _legend(runs, styles, shared=any(piece.shared for piece in drawn), growths=growths)
+
+    def paint(figure: Figure) -> None:
+        if not growths:
+            whole = figure.add_subplot()
+        elif is_narrow(figure):
+            whole, after = figure.subplots(2, 1)
+            _after(after, drawn, growths)
+        else:
+            whole, after = figure.subplots(1, 2, width_ratios=(1, 1.15))
+            _after(after, drawn, growths)
+        _whole(whole, drawn, growths)
+        columns = 1 if is_narrow(figure) else min(len(legend), 4 if len(runs) == 1 else 3)
+        figure.legend(handles=legend, loc="outside upper left", ncols=columns)
+
+    rows = -(-len(legend) // 3)
+    return picture(
+        "loss",
+        "Loss over training tokens",
+        "Lines: training loss, averaged over a few steps. Marks: validation loss. Tokens are counted along each arm's "
+        "own path, so arms that share a stage share its curve.",
+        paint,
+        (WIDE, 340 + 18 * rows),
+        (NARROW, (560 if growths else 300) + 18 * len(legend)),
+    )
+
+
+def _pieces(run: Run, styles: dict[tuple[str, str], Look]) -> Iterator[_Drawn]:
+    """Every stage once; what several trails pass through counts as shared."""
+    passed = [leg.stage.name for trail in run.trails for leg in trail.legs]
+    seen = set[str]()
+    for trail in run.trails:
+        for leg in trail.legs:
+            name = leg.stage.name
+            if name in seen or leg.stage.grows:
+                continue
+            seen.add(name)
+            yield _drawn(leg, styles[run.label, trail.label], shared=passed.count(name) > 1)
+
+
+def _drawn(leg: Leg, look: Look, *, shared: bool) -> _Drawn:
+    curve = leg.stage.curve
+    on, val_on = curve.tokens <= leg.tokens, curve.val_tokens <= leg.tokens
+    tokens, losses = _binned(curve.tokens[on], curve.loss[on])
+    return _Drawn(
+        leg.offset + tokens, losses, leg.offset + curve.val_tokens[val_on], curve.val_loss[val_on], look, shared
+    )
+
+
+def _binned(tokens: Floats, losses: Floats) -> tuple[Floats, Floats]:
+    bins = min(len(losses), max(FEWEST_POINTS, min(MOST_POINTS, len(losses) // STEPS_PER_POINT)))
+    if bins == 0:
+        return tokens, losses
+    return (
+        np.array([part.mean() for part in np.array_split(tokens, bins)]),
+        np.array([part.mean() for part in np.array_split(losses, bins)]),
+    )
+
+
+def _growths(run: Run, styles: dict[tuple[str, str], Look]) -> Iterator[_Growth]:
+    seen = set[str]()
+    for trail in run.trails:
+        for leg in trail.legs:
+            stage, result = leg.stage, leg.stage.result
+            if stage.name in seen or result is None or result.val_losses_before is None:
+                continue
+            seen.add(stage.name)
+            predicted = mean(result.predicted_val_losses) if result.predicted_val_losses else None
+            yield _Growth(
+                stage.name, leg.offset, mean(result.val_losses_before), mean(result.val_losses), predicted,
+                styles[run.label, trail.label],
+            )  # fmt: skip
+
+
+def _whole(axes: Axes, drawn: list[_Drawn], growths: list[_Growth]) -> None:
+    end = max((float(piece.tokens[-1]) for piece in drawn if len(piece.tokens)), default=1.0)
+    axes.set_title("The whole course")
+    _curves(axes, drawn, growths, named=True)
+    _frame(axes, drawn, growths, from_tokens=_START_UP * end)
+    axes.set_xlim(0, end * 1.02)
+
+
+def _after(axes: Axes, drawn: list[_Drawn], growths: list[_Growth]) -> None:
+    end = max((float(piece.tokens[-1]) for piece in drawn if len(piece.tokens)), default=1.0)
+    first = min(growth.tokens for growth in growths)
+    before = 0.12 * max(end - first, 0.02 * end)
+    axes.set_title("From the growth on")
+    _curves(axes, drawn, growths, named=False)
+    _frame(axes, drawn, growths, from_tokens=first - before)
+    axes.set_xlim(first - before, end + 0.03 * (end - first + before))
+    width = axes.get_xlim()[1] - axes.get_xlim()[0]
+    for growth in growths:
+        if growth.predicted is not None:
+            axes.annotate(
+                f"plain duplication {loss(growth.predicted)}", (growth.tokens + 0.035 * width, growth.predicted),
+                xytext=(4, 0), textcoords="offset points", va="center", fontsize=10, color=PREDICTED,
+            )  # fmt: skip
+
+
+def _curves(axes: Axes, drawn: list[_Drawn], growths: list[_Growth], *, named: bool) -> None:
+    for piece in drawn:
+        colour = SHARED if piece.shared else piece.look.colour
+        dashes = (0, None) if piece.shared else piece.look.dashes
+        axes.plot(piece.tokens, piece.losses, color=colour, linestyle=dashes, linewidth=1.5, alpha=0.85)
+        axes.plot(
+            piece.val_tokens, piece.val_losses, color=colour, linestyle="none", marker=piece.look.marker,
+            markersize=6.5, markeredgecolor=SURFACE, markeredgewidth=1.0, zorder=4,
+        )  # fmt: skip
+    for growth in growths:
+        axes.axvline(growth.tokens, color=MUTED, linewidth=1.0, zorder=1)
+        if named:
+            axes.annotate(
+                growth.name, (growth.tokens, 1), xycoords=("data", "axes fraction"), xytext=(-4, -3),
+                textcoords="offset points", ha="right", va="top", fontsize=10, color=MUTED,
+            )  # fmt: skip
+        axes.plot(
+            [growth.tokens] * 2, [growth.before, growth.after], color=growth.look.colour, marker="o", markersize=6.5,
+            markerfacecolor=SURFACE, markeredgewidth=1.6, linewidth=1.6, zorder=5,
+        )  # fmt: skip
+        if growth.predicted is not None:
+            axes.plot(
+                growth.tokens, growth.predicted, color=PREDICTED, marker="_", markersize=22, markeredgewidth=2.6,
+                linestyle="none", zorder=6,
+            )  # fmt: skip
+
+
+def _frame(axes: Axes, drawn: list[_Drawn], growths: list[_Growth], *, from_tokens: float) -> None:
+    """Fit the losses from `from_tokens` on."""
+    values = [v for piece in drawn for v in piece.losses[piece.tokens >= from_tokens]]
+    values += [v for piece in drawn for v in piece.val_losses[piece.val_tokens >= from_tokens]]
+    values += [v for g in growths for v in (g.before, g.after, g.predicted) if v is not None]
+    finite = [v for v in values if np.isfinite(v)]
+    if finite:
+        low, high = min(finite), max(finite)
+        margin = 0.07 * (high - low) or 0.1
+        axes.set_ylim(low - margin, high + 1.4 * margin)
+    axes.set_ylabel("loss, nats per token")
+    axes.set_xlabel("training tokens")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value).replace(" ", "\N{NO-BREAK SPACE}")))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _legend(
+    runs: tuple[Run, ...], styles: dict[tuple[str, str], Look], *, shared: bool, growths: list[_Growth]
+) -> list[Line2D]:
+    handles = [Line2D([], [], color=SHARED, linewidth=1.8, label="shared by several arms")] if shared else []
+    for run in runs:
+        handles += [_handle(styles[run.label, trail.label], trail_name(run, trail, runs)) for trail in run.trails]
+    if growths:
+        handles.append(
+            Line2D(
+                [], [], color=INK, linestyle="none", marker="o", markersize=6.5, markerfacecolor=SURFACE,
+                markeredgewidth=1.6, label="loss on both sides of the growth",
+            )
+        )  # fmt: skip
+    if any(growth.predicted is not None for growth in growths):
+        handles.append(
+            Line2D(
+                [], [], color=PREDICTED, linestyle="none", marker="_", markersize=16, markeredgewidth=2.6,
+                label="predicted for plain duplication",
+            )
+        )  # fmt: skip
+    return handles
+
+
+def _handle(look: Look, name: str) -> Line2D:
+    return Line2D(
+        [], [], color=look.colour, linestyle=look.dashes, linewidth=1.8, marker=look.marker, markersize=6.5,
+        markeredgecolor=SURFACE, label=name,
+    )  # fmt: skip

@@ -1,0 +1,201 @@
+"""The files of a run folder as they are written by the run: read whole, checked, or refused with their place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from growc.diagnostics import Span, fail
+
+Read = TypeVar("Read", bound=BaseModel)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Decision(_Record):
+    """What one operator did in a grow stage: copies of every source expert, by layer."""
+
+    op: str
+    replicas: dict[int, tuple[int, ...]] = {}
+
+
+class Result(_Record):
+    """`result.json` of a finished stage. Losses are per validation window, in nats per token.
+
+    `predicted_val_losses` are those of the source under the K_eff law; `load` counts the tokens of every expert over
+    the validation windows, by layer; `sibling_cosine` is the mean cosine of copies with the first of their group.
+    """
+
+    val_losses: tuple[float, ...]
+    val_losses_before: tuple[float, ...] | None = None
+    predicted_val_losses: tuple[float, ...] | None = None
+    k_eff: dict[int, float] | None = None
+    operators: tuple[Decision, ...] = ()
+    seconds: float | None = None
+    load: dict[int, tuple[int, ...]] = {}
+    sibling_cosine: dict[int, float] = {}
+
+
+class Row(_Record):
+    """A line of `metrics.jsonl`: either of training (`tokens`, `loss`, `tokens_per_second`) or of validation."""
+
+    step: int
+    tokens: int | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    val_loss: float | None = None
+
+
+class Event(_Record):
+    """A line of `journal.jsonl`; `time` is in seconds since 1970."""
+
+    time: float
+    event: str
+    stage: str | None = None
+    step: int | None = None
+    state: str | None = None
+    ranks: int | None = None
+    layout: str | None = None
+    device: str | None = None
+
+
+class Size(_Record):
+    """A model after a stage; FLOPs are forward, per token at the spec's sequence length."""
+
+    total_params: int
+    active_params: int
+    flops_per_token: float
+    router_flops_per_token: float
+    layers: int
+    moe_layers: int
+    experts: int | None = None
+    top_k: int | None = None
+
+
+class Tensors(_Record):
+    """How many tensors an operator makes, and how."""
+
+    created: int = 0
+    reshaped: int = 0
+    copied: int = 0
+    dropped: int = 0
+
+
+class Operation(_Record):
+    """One operator of a grow stage, as planned."""
+
+    op: str
+    sites: tuple[str, ...]
+    preserves: str
+    tensors: Tensors
+
+
+class PlannedStage(_Record):
+    """One stage of one arm, as planned. `from` names states: a stage, or `stage.stable`; none for the source."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    name: str
+    kind: Literal["train", "grow"]
+    start: tuple[str, ...] = Field(alias="from")
+    steps: int | None = None
+    tokens: int | None = None
+    model: Size
+    operators: tuple[Operation, ...] = ()
+
+
+class Comparison(_Record):
+    """The grown arm against its controls; a number is null where it means nothing, and `why_null` says why."""
+
+    eta: float | None = None
+    eta_noise: float | None = None
+    gap: float | None = None
+    noise: float | None = None
+    saving: float | None = None
+    sunk_saving: float | None = None
+    why_null: str | None = None
+
+
+class Invariant(_Record):
+    """One invariant at one stage, in its own unit."""
+
+    name: str
+    stage: str
+    status: Literal["held", "broken", "to_measure"]
+    value: float | None = None
+    limit: float | None = None
+    detail: str = ""
+
+
+class Planned(_Record):
+    """What the report takes from `plan.json`."""
+
+    name: str
+    spec_path: str
+    overrides: tuple[str, ...] = ()
+    hashes: dict[str, str]
+    values: dict[str, Any]
+    stages: tuple[PlannedStage, ...]
+    invariants: tuple[Invariant, ...] = ()
+
+
+class Summary(_Record):
+    """What the report takes from `summary.json`; the rest it knows from the stages themselves."""
+
+    comparison: Comparison = Comparison()
+    invariants: tuple[Invariant, ...] = ()
+
+
+def read_record(path: Path, kind: type[Read]) -> Read:
+    """Read a JSON file.
+
+    Raises:
+        GrowcError: it cannot be read, or is not what it should be (GROW632).
+    """
+    return _checked(path, _text(path), kind, 1)
+
+
+def read_lines(path: Path, kind: type[Read]) -> list[Read]:
+    """Read a file of JSON lines; a last line cut short by a crash does not count, nor does a missing file.
+
+    Raises:
+        GrowcError: it cannot be read, or a line is not what it should be (GROW632).
+    """
+    if not path.exists():
+        return []
+    lines = _text(path).splitlines(keepends=True)
+    whole = lines if not lines or lines[-1].endswith("\n") else lines[:-1]
+    return [_checked(path, line, kind, number) for number, line in enumerate(whole, 1)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fail("GROW632", f"cannot read {path}: {error}", help="the run may still be writing, or the file is damaged")
+
+
+def _checked(path: Path, text: str, kind: type[Read], line: int) -> Read:
+    try:
+        values: Any = json.loads(text)  # JSON of the standard library knows NaN, which a diverged run writes
+        return kind.model_validate(values)
+    except json.JSONDecodeError as error:
+        _damaged(path, f"not JSON: {error.msg}", line + error.lineno - 1, error.colno)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        _damaged(path, f"{place}: {first['msg']}" if place else first["msg"], line, 1)
+
+
+def _damaged(path: Path, what: str, line: int, column: int) -> NoReturn:
+    fail(
+        "GROW632",
+        f"{path.name} is damaged: {what}",
+        help="run the same command again to write it anew, or delete the stage's folder and resume",
+        span=Span(str(path), line, column),
+    )
