@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -11,9 +11,9 @@ from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from growc.model.attention import FLOP_FORMULAS, attention_flops
-from growc.model.graph import AttentionTerm, Cost, TensorInfo
+from growc.model.graph import AttentionTerm, Blocks, Cost, TensorInfo
 from growc.model.layers import layer_of
-from growc.model.sites import Sites, is_attention
+from growc.model.sites import Sites, is_attention, module_of
 from growc.model.trace import value, values
 from growc.operators.sites import MoeSite
 
@@ -34,24 +34,31 @@ PRODUCTS = frozenset(
 """Functions and methods outside of leaf modules that multiply matrices."""
 
 
-def count(graph: fx.GraphModule, sites: Sites, tensors: Mapping[str, TensorInfo], head: str | None) -> Cost:
-    """The cost of a traced model; `head` is the module that gives the logits."""
+def count(
+    graph: fx.GraphModule, sites: Sites, blocks: Blocks, tensors: Mapping[str, TensorInfo], head: str | None
+) -> Cost:
+    """The cost of a traced model; `head` is the module that gives the logits.
+
+    Of blocks that are alike, the first is counted for all.
+    """
     parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     per_position: dict[int | None, float] = defaultdict(float)
     length = 0
     part_of = _Parts(sites, head)
     dense = {site.experts: site.top_k / site.num_experts for site in sites.moe if site.dense_dispatch}
+    alike = {blocks.letters.index(letter): times for letter, times in Counter(blocks.letters).items()}
     for node in graph.graph.nodes:
+        module = module_of(node)
+        layer = layer_of(blocks.path, module)
+        times = 1 if layer is None else alike.get(layer, 0)
         if node.op == "placeholder":
             length = value(node).numel()
-        elif is_attention(node):
+        elif times and is_attention(node):
             window = node.args[4] or None
-            operands = (value(operand).shape for operand in node.args[:3])
-            query, key, value_ = operands
-            per_position[window] += attention_flops(query, (*key[:2], 1, key[3]), value_, 0) / length
-        elif flops := _products(graph, node):
-            name = str(node.target) if node.op == "call_module" else ""
-            parts[part_of(name)] += flops * dense.get(name, 1.0) / length
+            query, key, value_ = (value(operand).shape for operand in node.args[:3])
+            per_position[window] += times * attention_flops(query, (*key[:2], 1, key[3]), value_, 0) / length
+        elif times and (flops := _products(graph, node)):
+            parts[part_of(module)] += times * flops * dense.get(module, 1.0) / length
     terms = tuple(AttentionTerm(flops, window) for window, flops in sorted(per_position.items(), key=_window))
     total = sum(tensor.size for tensor in tensors.values() if tensor.kind == "parameter")
     cost = Cost(total, round(total - _idle(sites.moe, tensors)), sum(parts.values()), terms, parts, length)
@@ -106,7 +113,7 @@ class _Parts:
             return self.named[module]
         if layer_of(self.sites.path, module) is None:
             return "other"
-        attends = any(module.startswith(f"{owner}.") for owner in self.sites.attention_modules)
+        attends = any(_inside(module, owner) for owner in self.sites.attention_modules)
         return "attention_projections" if attends else "other"
 
 

@@ -62,7 +62,7 @@ def _inspect(key: str) -> ModelGraph:
         expert_field=axes.expert_field(moved, found.moe),
         layers_field=depth.field,
         layer_lists=depth.lists,
-        cost=cost.count(graph, found, tensors, _head(model)),
+        cost=cost.count(graph, found, blocks, tensors, _head(model)),
         unreached=_unreached(graph, tensors),
     )
 

@@ -36,13 +36,21 @@ def find(graph: fx.GraphModule, model: nn.Module) -> Sites:
         moe=tuple(site for node in nodes if (site := finder.moe(node))),
         ffn=tuple(site for node in nodes if (site := finder.ffn(node))),
         attention=tuple(site for node in nodes if (site := finder.attention(node))),
-        attention_modules=frozenset(finder.module_of(node) for node in nodes if is_attention(node)),
+        attention_modules=frozenset(module_of(node) for node in nodes if is_attention(node)),
     )
 
 
 def is_attention(node: fx.Node) -> bool:
     """Whether the node is one opaque attention."""
     return node.op == "call_function" and node.target is torch.ops.growc.attention
+
+
+def module_of(node: fx.Node) -> str:
+    """The module that a node calls, or for other nodes the one they run in."""
+    if node.op == "call_module":
+        return str(node.target)
+    stack: dict[str, tuple[str, type]] = node.meta.get("nn_module_stack") or {}
+    return list(stack.values())[-1][0] if stack else ""
 
 
 def common_module(*names: str) -> str:
@@ -61,15 +69,8 @@ class _Finder:
         self.path = repeated_path(str(node.target) for node in self.modules)
         self.model = model  # the graph keeps leaves only; attributes of the modules around them are here
 
-    def module_of(self, node: fx.Node) -> str:
-        """The module called by a node, or for other nodes the one they run in."""
-        if node.op == "call_module":
-            return str(node.target)
-        stack: dict[str, tuple[str, type]] = node.meta.get("nn_module_stack") or {}
-        return list(stack.values())[-1][0] if stack else ""
-
     def layer(self, node: fx.Node) -> int | None:
-        return layer_of(self.path, self.module_of(node))
+        return layer_of(self.path, module_of(node))
 
     def nearest(self, start: fx.Node, stop: Test, neighbours: Callable[[fx.Node], list[fx.Node]]) -> list[fx.Node]:
         """The first nodes that satisfy `stop` on every way from `start`, within its block."""

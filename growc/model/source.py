@@ -70,6 +70,7 @@ def fetch(source: ModelSource) -> ModelSource:
     if source.kind != "hub" or source.weights is not None:
         return source
     folder = hub.download(source.origin, source.revision)
+    _refuse_quantized(source.config, folder)
     read_folder(folder)
     return dataclasses.replace(source, weights=folder)
 

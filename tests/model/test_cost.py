@@ -103,9 +103,9 @@ def test_grouped_products_count_like_batched_ones(family: str) -> None:
             config, attn_implementation=NAME, experts_implementation="grouped_mm", dtype=torch.bfloat16
         ).eval()
     graph = trace(grouped, 64)
-    tensors = inspect(FAMILIES[family], 64).tensors
-    counted = cost.count(graph, sites.find(graph, grouped), tensors, "lm_head")
-    assert counted == inspect(FAMILIES[family], 64).cost
+    batched = inspect(FAMILIES[family], 64)
+    counted = cost.count(graph, sites.find(graph, grouped), batched.blocks, batched.tensors, "lm_head")
+    assert counted == batched.cost
 
 
 def test_attention_by_its_shapes() -> None:
