@@ -19,7 +19,8 @@ def check(context: Context) -> Findings:
         change = grown.flops_per_token / source.flops_per_token - 1
         by_router = (grown.router_flops_per_token - source.router_flops_per_token) / source.flops_per_token
         held = abs(change) <= bound.max_change
-        detail = f"{by_router:+.2%} by the router, {change - by_router:+.2%} by all else"
+        by_others = round(change - by_router, 9) + 0.0  # no minus before a zero
+        detail = f"{by_router:+.2%} by the router, {by_others:+.2%} by all else"
         status = "held" if held else "broken"
         invariants.append(Invariant("active_flops", node.name, status, change, bound.max_change, detail))
         if not held:

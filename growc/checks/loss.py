@@ -51,31 +51,30 @@ class Proof:
 def check(context: Context) -> Findings:
     """Prove every claim, and list the loss limit as to be measured. Errors: GROW405, GROW406 (a warning)."""
     findings = Findings()
-    limit = context.loaded.spec.invariants.loss
+    bound = context.loaded.spec.invariants.loss
     for node in context.graph.grow_nodes():
-        proved, detail = _proved(context, node)
-        findings += proved
-        if limit is not None:
-            findings += Findings(
-                (), (Invariant("loss", node.name, "to_measure", None, limit.max_increase, detail),)
-            )
+        findings += _proved(context, node)
+        if bound is not None:
+            detail = f"claimed to be preserved {node.preserves}"
+            invariant = Invariant("loss", node.name, "to_measure", None, bound.max_increase, detail)
+            findings += Findings((), (invariant,))
     return findings
 
 
-def _proved(context: Context, node: GrowNode) -> tuple[Findings, str]:
+def _proved(context: Context, node: GrowNode) -> Findings:
     span = context.loaded.span("stages", node.position, "grow")
     try:
         twin = twin_of(node.rewrites, context.loaded.spec.training.seed)
     except GrowcError as error:
-        return Findings((_no_twin(node, error, span),)), f"{node.preserves}, unproved"
+        return Findings((_no_twin(node, error, span),))
     proof = prove(twin, node.preserves)
     exact = proof.claim is Preserves.EXACTLY
     value, limit = (proof.logit_gap, LOGIT_GAP) if exact else (proof.law_gap, LOSS_GAP)
     if value is None:
-        return Findings(), str(proof)
+        return Findings()
     status = "held" if proof.holds else "broken"
     invariant = Invariant("preservation", node.name, status, abs(value), limit, str(proof))
-    return Findings(() if proof.holds else (_refuted(node, proof, span),), (invariant,)), str(proof)
+    return Findings(() if proof.holds else (_refuted(node, proof, span),), (invariant,))
 
 
 def _refuted(node: GrowNode, proof: Proof, span: Span) -> Diagnostic:

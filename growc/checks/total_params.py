@@ -18,9 +18,7 @@ def check(context: Context) -> Findings:
         held = total <= bound.max
         detail = f"{total / bound.max:.1%} of the limit"
         status = "held" if held else "broken"
-        invariants.append(
-            Invariant("total_params", node.name, status, float(total), float(bound.max), detail)
-        )
+        invariants.append(Invariant("total_params", node.name, status, float(total), float(bound.max), detail))
         if not held:
             diagnostics.append(
                 Diagnostic(

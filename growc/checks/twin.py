@@ -80,9 +80,7 @@ def _settled(step: Rewrite, seed: int) -> Step:
     replicas: dict[int, Replicas] = {}
     for site in step.sites:
         drawn = torch.rand(site.num_experts, generator=_generator(seed, site.name), dtype=torch.float64)
-        replicas[site.layer] = step.operator.allocate(
-            site, tuple(drawn.tolist()) if step.operator.measured else None
-        )
+        replicas[site.layer] = step.operator.allocate(site, tuple(drawn.tolist()) if step.operator.measured else None)
     return Step(step.bound(replicas) if step.operator.measured else step, replicas)
 
 

@@ -71,8 +71,7 @@ CODES: dict[str, Code] = {
     ),
     "GROW008": Code(
         "Several documents",
-        "A line `---` starts another YAML document. One file holds one spec; put the others into files\n"
-        "of their own.",
+        "A line `---` starts another YAML document. One file holds one spec; put the others into files\nof their own.",
     ),
     "GROW009": Code(
         "Unknown tag",
@@ -154,8 +153,7 @@ CODES: dict[str, Code] = {
     ),
     "GROW106": Code(
         "Unknown operator",
-        "`op` names a growth operator; `growc operators` lists them, and `growc explain NAME` shows the\n"
-        "page of one.",
+        "`op` names a growth operator; `growc operators` lists them, and `growc explain NAME` shows the\npage of one.",
     ),
     "GROW107": Code(
         "Value that is not allowed",
@@ -182,8 +180,7 @@ CODES: dict[str, Code] = {
     ),
     "GROW112": Code(
         "Revision without a hub",
-        "`revision` chooses a branch, tag or commit of a model on the hub, and means nothing for other\n"
-        "sources.",
+        "`revision` chooses a branch, tag or commit of a model on the hub, and means nothing for other\nsources.",
     ),
     "GROW113": Code(
         "Not exactly one source of validation text",
@@ -219,8 +216,7 @@ CODES: dict[str, Code] = {
     ),
     "GROW124": Code(
         "`from` in the first stage",
-        "The first stage starts from the model that `model` describes; there is no earlier stage to\n"
-        "start from.",
+        "The first stage starts from the model that `model` describes; there is no earlier stage to\nstart from.",
     ),
     "GROW130": Code(
         "Unknown part of the data",
@@ -229,8 +225,7 @@ CODES: dict[str, Code] = {
     ),
     "GROW131": Code(
         "Parts larger than the whole",
-        "`data.parts` splits the training text into disjoint parts by fractions, so they cannot sum to\n"
-        "more than 1.",
+        "`data.parts` splits the training text into disjoint parts by fractions, so they cannot sum to\nmore than 1.",
     ),
     "GROW132": Code(
         "Batch that is not whole sequences",
@@ -554,6 +549,18 @@ CODES: dict[str, Code] = {
         "a run without data",
         "A run trains, and measures the loss around every growth, so the spec needs a data section. To grow a "
         "checkpoint folder without any data, use `growc grow`.",
+    ),
+    "GROW603": Code(
+        "a file that is no plan",
+        "The file given as a plan cannot be read, is not JSON, or was written by another version of growc. Make the "
+        "plan again with `growc plan SPEC --out FILE`; a spec to run has the ending `.growth.yaml`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW604": Code(
+        "a plan that cannot be written",
+        "The file that --out names cannot be written: its folder does not exist or belongs to someone else, or the "
+        "disk is full. Nothing half-written is left behind.",
+        ExitCode.CANNOT_RUN,
     ),
     "GROW610": Code(
         "a state that belongs to another plan",

@@ -16,8 +16,9 @@ from growc.spec import LoadedSpec, load
 
 @dataclass(frozen=True)
 class Opened:
-    """A spec with its source model found and its graph built."""
+    """A spec, read with `overrides` (its `--set` values), with its source model found and its graph built."""
 
+    overrides: tuple[str, ...]
     loaded: LoadedSpec
     source: ModelSource
     graph: GrowthGraph
@@ -32,4 +33,4 @@ def open_spec(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = F
     loaded = load(path, overrides, allow_code=allow_code)
     source = resolve(loaded.spec.model, loaded.base_dir, allow_code=allow_code)
     graph = inspect(source.config, sequence_length(loaded.spec))
-    return Opened(loaded, source, build(loaded, graph, source.digest, code_digest()))
+    return Opened(tuple(overrides), loaded, source, build(loaded, graph, source.digest, code_digest()))

@@ -1,0 +1,109 @@
+"""What an operator does to tensors, in few lines: tensors of many layers that change alike share one."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, cast
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from growc.growth.rewrite import Rewrite, unchanged
+from growc.operators import Operator
+from growc.plan.plan import Change
+from growc.programs import describe
+
+OLD = "old"
+"""What a program calls the tensor of its own name in the source."""
+
+
+class _Kind(NamedTuple):
+    """What tensors on one line have in common; `name` has braces in the place of the layer."""
+
+    symbol: Literal["+", "~", "-"]
+    name: str
+    before: tuple[int, ...] | None
+    after: tuple[int, ...] | None
+    program: str
+
+
+def changes(rewrite: Rewrite) -> Iterator[Change]:
+    """The changes of one operator, in model order; what is carried over as it is has no line."""
+    layers: dict[_Kind, list[int]] = defaultdict(list)
+    for name in dict.fromkeys((*rewrite.source.tensors, *rewrite.grown.tensors)):
+        before, after = rewrite.source.tensors.get(name), rewrite.grown.tensors.get(name)
+        if after is not None and unchanged(rewrite, name):
+            continue
+        pattern, layer = _split(rewrite.grown.blocks.path, name)
+        kind = _Kind(
+            "-" if after is None else "~" if before else "+",
+            pattern,
+            before.shape if before else None,
+            after.shape if after else None,
+            describe(rewrite.programs[name]).replace(name, OLD) if after else "",
+        )
+        layers[kind].append(layer)
+    for kind, found in layers.items():
+        yield Change(
+            symbol=kind.symbol,
+            name=kind.name.replace("{}", f"{{{ranges(found)}}}"),
+            count=len(found),
+            before=kind.before,
+            after=kind.after,
+            program=kind.program,
+        )
+
+
+def _split(path: str, name: str) -> tuple[str, int]:
+    """A tensor's name with `{}` for its layer, and the layer (-1 outside of the blocks)."""
+    match = re.match(rf"({re.escape(path)}\.)(\d+)(\..*)", name) if path else None
+    return (f"{match[1]}{{}}{match[3]}", int(match[2])) if match else (name, -1)
+
+
+def ranges(layers: list[int]) -> str:
+    """Layer numbers in short: `0-47`, `1,3`, `1-47 by 2`."""
+    steps = {after - before for before, after in pairwise(layers)}
+    if len(layers) > 2 and len(steps) == 1 and steps != {1}:
+        return f"{layers[0]}-{layers[-1]} by {steps.pop()}"
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def settings(operator: Operator) -> str:
+    """The settings of an operator on one line, defaults included where they name a choice."""
+    shown = ((name, _setting(getattr(operator, name), field.default)) for name, field in _fields(operator))
+    return ", ".join(f"{name} {text}" for name, text in shown if text)
+
+
+def _fields(operator: Operator) -> Iterator[tuple[str, FieldInfo]]:
+    yield from type(operator).model_fields.items()
+
+
+def _setting(value: Any, default: Any) -> str:
+    if not isinstance(value, BaseModel) or value != default:
+        return _flow(value.model_dump(mode="json") if isinstance(value, BaseModel) else value)
+    first = next(iter(value.model_dump(mode="json").values()))
+    return first if isinstance(first, str) else ""
+
+
+def _flow(value: Any) -> str:
+    match value:
+        case dict():
+            inner = {str(k): v for k, v in cast(dict[Any, Any], value).items()}
+            if len(inner) == 1:
+                return _flow(*inner.values())
+            return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in inner.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_flow, cast(list[Any], value))) + "]"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

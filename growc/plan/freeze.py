@@ -1,0 +1,67 @@
+"""Plans as files: written whole or not at all, read strictly, and compared with the world as it is now."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from growc.diagnostics import fail
+from growc.growth.open import open_spec
+from growc.plan.build import hashes
+from growc.plan.plan import Plan
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Freeze a plan to `path`; a plan that is there is replaced, and never half.
+
+    Raises:
+        GrowcError: it cannot be written (GROW604).
+    """
+    aside = path.with_name(path.name + ".partial")
+    try:
+        try:
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(plan.model_dump_json(by_alias=True, indent=1) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        fail("GROW604", f"cannot write {path}: {error.strerror}", help="choose another file with --out")
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a frozen plan.
+
+    Raises:
+        GrowcError: it cannot be read, or is no plan of this version (GROW603).
+    """
+    try:
+        return Plan.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        fail("GROW603", f"cannot read {path}: {error.strerror}", help="check the path")
+    except UnicodeDecodeError:
+        fail("GROW603", f"{path} is no plan: it is not UTF-8", help=_AGAIN)
+    except (ValueError, RecursionError) as error:
+        why = "it is not JSON"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            why = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+        fail("GROW603", f"{path} is no plan that this growc knows: {why}", help=_AGAIN)
+
+
+_AGAIN = "make it with `growc plan SPEC --out FILE`"
+
+
+def drift(plan: Plan, *, allow_code: bool = False) -> list[str]:
+    """The parts that moved since the plan was made: some of spec, source and code.
+
+    Raises:
+        GrowcError: the spec or the source cannot be opened any more.
+    """
+    now = hashes(open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code))
+    return [part for part in ("spec", "source", "code") if plan.hashes.get(part) != now[part]]

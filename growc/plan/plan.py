@@ -1,0 +1,158 @@
+"""The plan: what a spec will do, frozen. Everything that is shown of it can be told from the file alone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from growc.checks import Invariant
+from growc.diagnostics import Diagnostic, Severity, Span
+
+
+class Part(BaseModel):
+    """A frozen part of the plan; unknown keys are refused, so that a plan of another version is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Finding(Part):
+    """A diagnostic, as the commands' JSON has it; all of the place is null where there is none."""
+
+    code: str
+    severity: Severity
+    file: str | None
+    line: int | None
+    column: int | None
+    message: str
+    help: str
+
+    @classmethod
+    def of(cls, diagnostic: Diagnostic) -> Finding:
+        """The record of a diagnostic."""
+        d, span = diagnostic, diagnostic.span
+        place = (span.file, span.line, span.column) if span else (None, None, None)
+        return cls(
+            code=d.code, severity=d.severity, message=d.message, help=d.help,
+            file=place[0], line=place[1], column=place[2],
+        )  # fmt: skip
+
+    def diagnostic(self) -> Diagnostic:
+        """The diagnostic again; the width of its place is lost."""
+        span = Span(self.file, self.line or 1, self.column or 1) if self.file is not None else None
+        return Diagnostic(self.code, self.message, self.help, span, self.severity)
+
+
+class InvariantRecord(Part):
+    """One invariant at one stage; see `growc.checks.Invariant`."""
+
+    name: str
+    stage: str
+    status: Literal["held", "broken", "to_measure"]
+    value: float | None
+    limit: float | None
+    detail: str = ""
+
+    @classmethod
+    def of(cls, invariant: Invariant) -> InvariantRecord:
+        """The record of an invariant."""
+        return cls.model_validate(vars(invariant))
+
+
+class Size(Part):
+    """A model: parameters, forward FLOPs per token at the spec's sequence length, and layout.
+
+    `experts` is the number in the largest layer; it and `top_k` are null without experts.
+    """
+
+    total_params: int
+    active_params: int
+    flops_per_token: float
+    router_flops_per_token: float
+    layers: int
+    moe_layers: int
+    experts: int | None
+    top_k: int | None
+
+
+class Tensors(Part):
+    """How many tensors an operator creates, reshapes (their programs do more than carry over), copies and drops."""
+
+    created: int
+    reshaped: int
+    copied: int
+    dropped: int
+
+
+class Operation(Part):
+    """One operator of a grow stage: where it acts, and what it claims to preserve."""
+
+    op: str
+    sites: tuple[str, ...]
+    preserves: str
+    tensors: Tensors
+
+
+class Stage(Part):
+    """One stage of one arm, and the model after it. `from` names stages, or `stage.stable`; none for the source."""
+
+    name: str
+    kind: Literal["train", "grow"]
+    start: tuple[str, ...] = Field(alias="from")
+    steps: int
+    tokens: int
+    model: Size
+    operators: tuple[Operation, ...]
+
+
+class Change(Part):
+    """Tensors of several layers that change alike: `name` has ranges of layers in braces."""
+
+    symbol: Literal["+", "~", "-"]
+    name: str
+    count: int
+    before: tuple[int, ...] | None
+    after: tuple[int, ...] | None
+    program: str
+
+
+class Growth(Part):
+    """What a grow stage does, in detail: an entry of `settings` and of `changes` for each operator."""
+
+    stage: str
+    preserves: str
+    before: Size
+    settings: tuple[str, ...]
+    changes: tuple[tuple[Change, ...], ...]
+    k_eff: str
+
+
+class Cost(Part):
+    """Training tokens and FLOPs (3 x forward) that each arm adds; a stage that arms share counts for the first."""
+
+    train_tokens: dict[str, int]
+    train_flops: dict[str, float]
+
+
+class Plan(Part):
+    """A spec, what it starts from, what it will do, and what is known to be true of that.
+
+    `hashes` are of the spec's values, the source model and growc's code; `values` are the spec's, overrides included.
+    """
+
+    growc_plan: Literal[1] = 1
+    name: str
+    spec_path: str
+    overrides: tuple[str, ...]
+    hashes: dict[str, str]
+    values: dict[str, Any]
+    source: str
+    stages: tuple[Stage, ...]
+    growth: tuple[Growth, ...]
+    cost: Cost
+    diagnostics: tuple[Finding, ...]
+    invariants: tuple[InvariantRecord, ...]
+
+    def findings(self) -> tuple[Diagnostic, ...]:
+        """What the checks found."""
+        return tuple(finding.diagnostic() for finding in self.diagnostics)
