@@ -57,10 +57,12 @@ def build_model(config: Mapping[str, Any], layout: Layout, device: torch.device,
     hf_config = load_config(config)
     torch.manual_seed(seed)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(hf_config, dtype=torch.float32, experts_implementation="grouped_mm")
+        model = AutoModelForCausalLM.from_config(hf_config, dtype=torch.float32)
     if layout.fsdp > 1:
         wanted = DistributedConfig(fsdp_size=layout.fsdp, ep_size=layout.ep)
         distributed, _, mesh = type(model).prepare_distribute_model(wanted)
+        if model.all_tied_weights_keys:
+            _leave_tied_to_the_root(model)
         model = type(model).maybe_distribute_model(model, distributed, mesh)
         # A leftover of the engine in the config would be saved with it.
         model.config.__dict__.pop("distributed_config", None)
@@ -70,6 +72,12 @@ def build_model(config: Mapping[str, Any], layout: Layout, device: torch.device,
         setattr(tensor, LOADED, True)
     model.initialize_weights()
     return model
+
+
+def _leave_tied_to_the_root(model: PreTrainedModel) -> None:
+    """FSDP2 wants tied parameters in one group: the root's, which takes what no rule of the plan names."""
+    tied = {name.rpartition(".")[0] for pair in model.all_tied_weights_keys.items() for name in pair}
+    model.fsdp_plan = {rule: style for rule, style in model.fsdp_plan.items() if rule not in tied}
 
 
 def named_state(model: PreTrainedModel) -> dict[str, Tensor]:

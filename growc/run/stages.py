@@ -79,7 +79,9 @@ class Runner:
     def _start_of(self, node: TrainNode | GrowNode) -> Path:
         """The folder of the state from which `node` starts, made first where it is the source or fresh weights."""
         if node.start.node is not None:
-            if node.start.port == "stable":
+            parent = self.graph.node(node.start.node)
+            anneals = isinstance(parent, TrainNode) and stable_step(parent.training.schedule, parent.steps) < parent.steps
+            if node.start.port == "stable" and anneals:
                 return self.folder.stable(node.start.node)
             return self.folder.checkpoint(node.start.node) / TRAINING
         fresh = isinstance(node, TrainNode) and node.scratch
