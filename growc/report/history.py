@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from growc.report.records import Comparison, Invariant, Planned, PlannedStage, Result
+from growc.plan.plan import Growth, InvariantRecord, Plan
+from growc.plan.plan import Stage as PlannedStage
+from growc.report.records import Comparison, Result
 
 Floats = NDArray[np.float64]
 
@@ -123,11 +125,11 @@ class Run:
 
     path: Path
     label: str
-    planned: Planned
+    plan: Plan
     stages: tuple[Stage, ...]
     trails: tuple[Trail, ...]
     comparison: Comparison
-    invariants: tuple[Invariant, ...]
+    invariants: tuple[InvariantRecord, ...]
     seconds: float
     ended: float | None
     sessions: int
@@ -136,15 +138,15 @@ class Run:
     @property
     def complete(self) -> bool:
         """Whether every stage of the plan is done."""
-        return sum(stage.result is not None for stage in self.stages) == len(self.planned.stages)
+        return sum(stage.result is not None for stage in self.stages) == len(self.plan.stages)
 
     def grown(self) -> tuple[Stage, ...]:
         """The finished grow stages."""
         return tuple(stage for stage in self.stages if stage.grows and stage.result)
 
-    def before(self, stage: Stage) -> PlannedStage | None:
-        """The plan of the stage before `stage`, whose model it starts from."""
-        return next((planned for planned in self.planned.stages if planned.name == stage.start), None)
+    def growth(self, stage: Stage) -> Growth:
+        """What is planned for a grow stage."""
+        return next(growth for growth in self.plan.growth if growth.stage == stage.name)
 
     def trail_of(self, arm: str) -> Trail | None:
         """The way of the arm's last stage, if the arm has begun."""

@@ -25,6 +25,13 @@ def change(value: float | None) -> str:
     return _minus(f"{value:+.4f}" if abs(value) >= 1e-3 else f"{value:+.1e}")
 
 
+def error(value: float) -> str:
+    """A standard error in nats, to go with `loss` of four digits or `change`."""
+    if math.isnan(value):
+        return NONE
+    return f"{value:.4f}" if value >= 1e-4 or value == 0 else f"{value:.0e}"
+
+
 def plain(value: float | None) -> str:
     """A number whose size is not known beforehand, such as the limit of an invariant."""
     if value is None:
@@ -40,6 +47,13 @@ def count(value: float | None) -> str:
         if abs(value) >= 0.9995 * size:
             return _minus(f"{_three(value / size)} {prefix}")
     return _minus(f"{value:.3g}" if value != int(value) else f"{int(value)}")
+
+
+def tick(value: float) -> str:
+    """A count on an axis: without zeros that say nothing."""
+    number, _, prefix = count(value).partition(" ")
+    number = number.rstrip("0").rstrip(".") if "." in number else number
+    return f"{number}\N{NO-BREAK SPACE}{prefix}" if prefix else number
 
 
 def percent(value: float | None, *, signed: bool = False) -> str:

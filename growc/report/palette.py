@@ -5,6 +5,7 @@ dark; the values are in `report.css`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from growc.report.history import ARMS, Run, Trail
 
@@ -20,7 +21,7 @@ VARIABLES = {
 }  # fmt: skip
 """Stand-in colour -> CSS variable."""
 
-Dashes = tuple[float, tuple[float, ...] | None]
+Dashes = Literal["solid"] | tuple[float, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class Look:
     @property
     def dasharray(self) -> str:
         """The dashes as SVG wants them."""
-        return " ".join(f"{length:g}" for length in self.dashes[1] or ())
+        return "" if self.dashes == "solid" else " ".join(f"{length:g}" for length in self.dashes[1])
 
 
 _DASHES: dict[str, Dashes] = {
-    "main": (0, None), "fixed_source": (0, (5.0, 2.2)), "fixed_target": (0, (1.4, 1.6))
+    "main": "solid", "fixed_source": (0, (5.0, 2.2)), "fixed_target": (0, (1.4, 1.6))
 }  # fmt: skip
 _MARKERS = {"main": "o", "fixed_source": "s", "fixed_target": "^"}
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from growc.diagnostics import fail
+from growc.plan.freeze import read_plan
+from growc.plan.plan import Plan
+from growc.plan.plan import Stage as PlannedStage
 from growc.report.history import ARMS, Clock, Curve, Floats, Leg, Run, Stage, Trail
-from growc.report.records import Event, Planned, PlannedStage, Result, Row, Summary, read_lines, read_record
+from growc.report.records import Event, Result, Row, Summary, read_lines, read_record
 from growc.run.folder import RunFolder
 
 ARM_NAMES = {"main": "grown", "fixed_source": "source alone", "fixed_target": "from scratch"}
@@ -24,18 +27,19 @@ def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
     """Read all run folders; runs of the same name are told apart by their folders.
 
     Raises:
-        GrowcError: a folder is no run (GROW630), nothing of it is finished (GROW631), or a file is damaged (GROW632).
+        GrowcError: a folder is no run (GROW630), nothing of it is finished (GROW631), or a file of it is damaged
+            (GROW632, for the plan GROW603).
     """
     runs = [_read(folder) for folder in folders]
-    names, last = Counter(run.planned.name for run in runs), Counter(run.path.name for run in runs)
+    names, last = Counter(run.plan.name for run in runs), Counter(run.path.name for run in runs)
     return tuple(
-        replace(run, label=_label(run, alone=names[run.planned.name] == 1, last_is_enough=last[run.path.name] == 1))
+        replace(run, label=_label(run, alone=names[run.plan.name] == 1, last_is_enough=last[run.path.name] == 1))
         for run in runs
     )
 
 
 def _label(run: Run, *, alone: bool, last_is_enough: bool) -> str:
-    return run.planned.name if alone else run.path.name if last_is_enough else str(run.path)
+    return run.plan.name if alone else run.path.name if last_is_enough else str(run.path)
 
 
 def _read(path: Path) -> Run:
@@ -43,9 +47,9 @@ def _read(path: Path) -> Run:
     if not folder.plan.is_file():
         why = "it has no plan.json" if path.is_dir() else "it does not exist"
         fail("GROW630", f"{path} is not a run folder: {why}", help="give the --run-dir of a `growc run`")
-    planned = read_record(folder.plan, Planned)
+    plan = read_plan(folder.plan)
     journal = read_lines(folder.journal, Event)
-    stages = tuple(stage for one in planned.stages if (stage := _stage(folder, one, planned, journal)) is not None)
+    stages = tuple(stage for planned in plan.stages if (stage := _stage(folder, planned, plan, journal)) is not None)
     if not any(stage.result for stage in stages):
         fail("GROW631", f"no stage of {path} is finished", help="wait for the first stage, or resume the run")
     summary = read_record(folder.summary, Summary) if folder.summary.exists() else Summary()
@@ -55,12 +59,12 @@ def _read(path: Path) -> Run:
     trails = _trails(stages)
     return Run(
         path=folder.path,
-        label=planned.name,
-        planned=planned,
+        label=plan.name,
+        plan=plan,
         stages=stages,
         trails=trails,
         comparison=summary.comparison,
-        invariants=tuple(settled.pop((i.name, i.stage), i) for i in planned.invariants) + tuple(settled.values()),
+        invariants=tuple(settled.pop((i.name, i.stage), i) for i in plan.invariants) + tuple(settled.values()),
         seconds=sum(_sessions(journal)),
         ended=journal[-1].time if journal else None,
         sessions=max(len(starts), 1),
@@ -84,14 +88,14 @@ def _sessions(journal: list[Event]) -> list[float]:
     return [*lengths, journal[-1].time - began] if began is not None else lengths
 
 
-def _stage(folder: RunFolder, planned: PlannedStage, plan: Planned, journal: list[Event]) -> Stage | None:
+def _stage(folder: RunFolder, planned: PlannedStage, plan: Plan, journal: list[Event]) -> Stage | None:
     """The stage, or None if nothing of it was ever done."""
     at = folder.stage(planned.name)
     result = read_record(at / "result.json", Result) if folder.checkpoint(planned.name).exists() else None
     rows = read_lines(at / "metrics.jsonl", Row)
     if result is None and not rows:
         return None
-    batch = (planned.tokens or 0) / planned.steps if planned.steps else 0.0
+    batch = planned.tokens / planned.steps if planned.steps else 0.0
     training = sum(batch / row.tokens_per_second for row in rows if row.tokens_per_second)
     start = next(iter(planned.start), SOURCE)
     known = {stage.name for stage in plan.stages}
@@ -138,7 +142,7 @@ def _wall(name: str, journal: list[Event]) -> float:
 
 
 def _trails(stages: tuple[Stage, ...]) -> tuple[Trail, ...]:
-    """One trail per stage that nothing else starts from, the arm's own (its last stage) told apart from its branches."""
+    """One trail per stage that nothing else starts from, the arm's last stage told apart from its branches."""
     by_name = {stage.name: stage for stage in stages}
     started_from = {stage.start for stage in stages}
     ends = [stage for stage in stages if stage.name not in started_from]

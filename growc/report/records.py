@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from growc.diagnostics import Span, fail
+from growc.plan.plan import InvariantRecord
 
 Read = TypeVar("Read", bound=BaseModel)
 
@@ -64,51 +65,6 @@ class Event(_Record):
     device: str | None = None
 
 
-class Size(_Record):
-    """A model after a stage; FLOPs are forward, per token at the spec's sequence length."""
-
-    total_params: int
-    active_params: int
-    flops_per_token: float
-    router_flops_per_token: float
-    layers: int
-    moe_layers: int
-    experts: int | None = None
-    top_k: int | None = None
-
-
-class Tensors(_Record):
-    """How many tensors an operator makes, and how."""
-
-    created: int = 0
-    reshaped: int = 0
-    copied: int = 0
-    dropped: int = 0
-
-
-class Operation(_Record):
-    """One operator of a grow stage, as planned."""
-
-    op: str
-    sites: tuple[str, ...]
-    preserves: str
-    tensors: Tensors
-
-
-class PlannedStage(_Record):
-    """One stage of one arm, as planned. `from` names states: a stage, or `stage.stable`; none for the source."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    name: str
-    kind: Literal["train", "grow"]
-    start: tuple[str, ...] = Field(alias="from")
-    steps: int | None = None
-    tokens: int | None = None
-    model: Size
-    operators: tuple[Operation, ...] = ()
-
-
 class Comparison(_Record):
     """The grown arm against its controls; a number is null where it means nothing, and `why_null` says why."""
 
@@ -121,34 +77,11 @@ class Comparison(_Record):
     why_null: str | None = None
 
 
-class Invariant(_Record):
-    """One invariant at one stage, in its own unit."""
-
-    name: str
-    stage: str
-    status: Literal["held", "broken", "to_measure"]
-    value: float | None = None
-    limit: float | None = None
-    detail: str = ""
-
-
-class Planned(_Record):
-    """What the report takes from `plan.json`."""
-
-    name: str
-    spec_path: str
-    overrides: tuple[str, ...] = ()
-    hashes: dict[str, str]
-    values: dict[str, Any]
-    stages: tuple[PlannedStage, ...]
-    invariants: tuple[Invariant, ...] = ()
-
-
 class Summary(_Record):
     """What the report takes from `summary.json`; the rest it knows from the stages themselves."""
 
     comparison: Comparison = Comparison()
-    invariants: tuple[Invariant, ...] = ()
+    invariants: tuple[InvariantRecord, ...] = ()
 
 
 def read_record(path: Path, kind: type[Read]) -> Read:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from growc.report.history import Run, Stage, Trail, standard_error
-from growc.report.numbers import MINUS, NONE, change, count, duration, loss, percent, plain
+from growc.plan.plan import Change, Operation, Size
+from growc.report.history import Run, Trail, standard_error
+from growc.report.numbers import MINUS, NONE, change, count, duration, error, loss, percent, plain
 from growc.report.palette import Look, looks, trail_name
-from growc.report.records import Operation, Size
 
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
@@ -31,7 +30,7 @@ class ArmRow:
 
 
 @dataclass(frozen=True)
-class Before:
+class SizeRow:
     """A property of the model before and after a growth."""
 
     name: str
@@ -41,22 +40,36 @@ class Before:
 
 
 @dataclass(frozen=True)
-class Change:
-    """What one operator makes of the model."""
+class ChangeRow:
+    """Tensors that change alike: `+` new, `~` changed, `-` gone."""
 
-    op: str
-    sites: list[str]
-    preserves: str
-    tensors: str
+    symbol: str
+    name: str
+    count: int
+    shapes: str
+    program: str
 
 
 @dataclass(frozen=True)
-class Growth:
+class OperatorRow:
+    """What one operator makes of the model."""
+
+    op: str
+    settings: str
+    sites: str
+    preserves: str
+    unchanged: int
+    changes: list[ChangeRow]
+
+
+@dataclass(frozen=True)
+class GrowthRow:
     """A planned grow stage."""
 
     name: str
-    rows: list[Before]
-    changes: list[Change]
+    k_eff: str
+    sizes: list[SizeRow]
+    operators: list[OperatorRow]
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,8 @@ def _arm(run: Run, trail: Trail, look: Look, name: str) -> ArmRow:
     trained = sum(stage.clock.training for stage in legs)
     model = end.planned.model
     if result:
-        error = standard_error(np.array(result.val_losses))
-        value = f"{loss(end.loss, 4)} {PLUS_MINUS} {error:.4f}" if np.isfinite(error) else loss(end.loss, 4)
+        spread = standard_error(np.array(result.val_losses))
+        value = f"{loss(end.loss, 4)} {PLUS_MINUS} {error(spread)}" if np.isfinite(spread) else loss(end.loss, 4)
     else:
         value = f"under way, {percent(end.done_tokens / end.planned.tokens)}" if end.planned.tokens else NONE
     return ArmRow(
@@ -107,25 +120,26 @@ def _difference(run: Run, trail: Trail) -> str:
     ours, theirs = np.array(grown.end.result.val_losses), np.array(trail.end.result.val_losses)
     if len(ours) != len(theirs):
         return NONE
-    return f"{change(float((theirs - ours).mean()))} {PLUS_MINUS} {plain(standard_error(theirs - ours))}"
+    return f"{change(float((theirs - ours).mean()))} {PLUS_MINUS} {error(standard_error(theirs - ours))}"
 
 
-def growths(run: Run) -> list[Growth]:
+def growth_rows(run: Run) -> list[GrowthRow]:
     """What every grow stage of the plan changes."""
-    found: list[Growth] = []
-    sizes = {stage.name: stage.model for stage in run.planned.stages}
-    for stage in run.planned.stages:
-        if stage.kind == "grow":
-            start = next(iter(stage.start), "").removesuffix(".stable")
-            rows = _before_after(sizes[start], stage.model) if start in sizes else _after(stage.model)
-            found.append(Growth(stage.name, rows, [_change(operation) for operation in stage.operators]))
-    return found
+    return [
+        GrowthRow(
+            growth.stage, growth.k_eff, _before_after(growth.before, stage.model),
+            [_operator(*each) for each in zip(stage.operators, growth.settings, growth.changes, strict=True)],
+        )
+        for growth in run.plan.growth
+        for stage in run.plan.stages
+        if stage.name == growth.stage
+    ]  # fmt: skip
 
 
-def _before_after(a: Size, b: Size) -> list[Before]:
-    def row(name: str, x: float | None, y: float | None) -> Before:
+def _before_after(a: Size, b: Size) -> list[SizeRow]:
+    def row(name: str, x: float | None, y: float | None) -> SizeRow:
         moved = percent(y / x - 1, signed=True) if x and y is not None and x != y else "=" if x == y else NONE
-        return Before(name, count(x), count(y), moved)
+        return SizeRow(name, count(x), count(y), moved)
 
     share_a, share_b = _router_share(a), _router_share(b)
     points = 100 * (share_b - share_a)
@@ -133,8 +147,8 @@ def _before_after(a: Size, b: Size) -> list[Before]:
         row("Parameters", a.total_params, b.total_params),
         row("Active parameters", a.active_params, b.active_params),
         row("FLOPs per token, forward", a.flops_per_token, b.flops_per_token),
-        Before(
-            "Router's share of them", percent(share_a), percent(share_b), f"{points:+.2f} points".replace("-", MINUS)
+        SizeRow(
+            "Router's share of FLOPs", percent(share_a), percent(share_b), f"{points:+.2f} points".replace("-", MINUS)
         ),
         row("Experts per layer", a.experts, b.experts),
         row("Experts per token", a.top_k, b.top_k),
@@ -142,50 +156,32 @@ def _before_after(a: Size, b: Size) -> list[Before]:
     ]
 
 
-def _after(b: Size) -> list[Before]:
-    rows = _before_after(b, b)
-    return [Before(row.name, "", row.after, "") for row in rows]
-
-
 def _router_share(size: Size) -> float:
     return size.router_flops_per_token / size.flops_per_token if size.flops_per_token else 0.0
 
 
-def _change(operation: Operation) -> Change:
-    counts = operation.tensors
-    parts = [
-        f"{number} {what}"
-        for number, what in (
-            (counts.created, "created"), (counts.reshaped, "reshaped"), (counts.copied, "copied"), (counts.dropped, "dropped")
-        )
-        if number
-    ]  # fmt: skip
-    return Change(operation.op, ranges(operation.sites), operation.preserves, ", ".join(parts) or "none")
+def _operator(operation: Operation, settings: str, changes: tuple[Change, ...]) -> OperatorRow:
+    sites = f"{len(operation.sites)} site{'s' * (len(operation.sites) != 1)}"
+    rows = [ChangeRow(_SYMBOLS[c.symbol], c.name, c.count, _shapes(c), c.program) for c in changes]
+    return OperatorRow(operation.op, settings, sites, operation.preserves, operation.tensors.copied, rows)
 
 
-def ranges(names: tuple[str, ...]) -> list[str]:
-    """Names that differ in one number become one name with ranges: `layers.1.mlp`, `layers.2.mlp` is `layers.1-2.mlp`."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for name in names:
-        found = re.search(r"(?<![^.\s])\d+(?![^.\s])", name)
-        key = (name[: found.start()], name[found.end() :]) if found else (name, "")
-        groups.setdefault(key, []).extend([int(found[0])] if found else [])
-    return [f"{head}{_runs(sorted(numbers))}{tail}" for (head, tail), numbers in groups.items()]
+_SYMBOLS = {"+": "+", "~": "~", "-": MINUS}
 
 
-def _runs(numbers: list[int]) -> str:
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+def _shapes(change: Change) -> str:
+    return " \N{RIGHTWARDS ARROW} ".join(
+        " \N{MULTIPLICATION SIGN} ".join(map(str, shape))
+        for shape in (change.before, change.after)
+        if shape is not None
+    )
 
 
 _MARKS = {
-    "held": ("\N{CHECK MARK}", "held"), "broken": ("\N{BALLOT X}", "broken"), "to_measure": ("\N{HORIZONTAL ELLIPSIS}", "to measure")
-}  # fmt: skip
+    "held": ("\N{CHECK MARK}", "held"),
+    "broken": ("\N{BALLOT X}", "broken"),
+    "to_measure": ("\N{HORIZONTAL ELLIPSIS}", "to measure"),
+}
 
 
 def invariant_rows(run: Run) -> list[InvariantRow]:
@@ -200,8 +196,3 @@ def _value(name: str, value: float | None) -> str:
     if name == "active_flops":
         return percent(value)
     return f"{change(value)} nats" if name == "loss" and value is not None else plain(value)
-
-
-def stage_names(stages: tuple[Stage, ...]) -> str:
-    """Names of stages in a row."""
-    return ", ".join(stage.name for stage in stages)

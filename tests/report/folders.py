@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from growc.checkpoint.atomic import write_json
+from growc.plan.freeze import write_plan
+from growc.plan.plan import Change, Cost, Growth, InvariantRecord, Operation, Plan, Size, Stage, Tensors
 from growc.run.folder import RunFolder
 from growc.run.journal import append_rows, record
 
@@ -39,98 +41,130 @@ def make_run(path: Path, made: Made | None = None) -> Path:
     made = made or Made()
     folder, draws = RunFolder(path), random.Random(made.seed)
     path.mkdir(parents=True)
-    planned = _planned(made)
-    write_json(folder.plan, _plan(made, planned))
+    plan = _plan(made)
+    write_plan(plan, folder.plan)
     record(folder.journal, "run_started", ranks=4, layout="fsdp 4 x ep 2", device="cuda")
     under_way = False
-    for stage in planned:
-        at = folder.stage(stage["name"])
+    for stage in plan.stages:
+        at = folder.stage(stage.name)
         at.mkdir(parents=True)
-        record(folder.journal, "stage_started", stage=stage["name"], kind=stage["kind"])
-        if stage["kind"] == "train":
+        record(folder.journal, "stage_started", stage=stage.name, kind=stage.kind)
+        if stage.kind == "train":
             steps = made.steps // 3 if under_way else made.steps
             append_rows(at / "metrics.jsonl", _rows(stage, steps, draws))
-            record(folder.journal, "state_saved", stage=stage["name"], step=int(0.9 * made.steps), state="stable")
+            record(folder.journal, "state_saved", stage=stage.name, step=int(0.9 * made.steps), state="stable")
         if under_way:
             break
         write_json(at / "result.json", _result(stage, made, draws))
-        folder.checkpoint(stage["name"]).mkdir()
-        record(folder.journal, "stage_finished", stage=stage["name"])
-        under_way = stage["name"] == made.through
+        folder.checkpoint(stage.name).mkdir()
+        record(folder.journal, "stage_finished", stage=stage.name)
+        under_way = stage.name == made.through
     _spread_times(folder.journal)
     if not made.through:
-        write_json(folder.summary, _summary(made, planned))
+        write_json(folder.summary, _summary(made, plan))
     return path
 
 
-def _planned(made: Made) -> list[dict[str, Any]]:
+def _plan(made: Made) -> Plan:
     first, grow, last = made.stages
-    rows = [
-        _stage(first, [], made, grown=False),
-        _stage(grow, [f"{first}.stable"], made, grown=True, grows=True),
-        _stage(last, [grow], made, grown=True),
+    stages = [
+        _stage(first, (), made, grown=False),
+        _stage(grow, (f"{first}.stable",), made, grown=True, grows=True),
+        _stage(last, (grow,), made, grown=True),
     ]
     if "fixed_source" in made.arms:
-        rows.append(_stage(f"fixed_source/{last}", [f"{first}.stable"], made, grown=False))
+        stages.append(_stage(f"fixed_source/{last}", (f"{first}.stable",), made, grown=False))
     if "fixed_target" in made.arms:
-        rows.append(_stage(f"fixed_target/{first}", [], made, grown=True))
-        rows.append(_stage(f"fixed_target/{last}", [f"fixed_target/{first}.stable"], made, grown=True))
-    return rows
+        stages.append(_stage(f"fixed_target/{first}", (), made, grown=True))
+        stages.append(_stage(f"fixed_target/{last}", (f"fixed_target/{first}.stable",), made, grown=True))
+    return Plan(
+        name=made.name,
+        spec_path="/specs/upcycle.growth.yaml",
+        overrides=(f"stages[0].train.steps={made.steps}",),
+        hashes={"spec": "1f" * 32, "source": "2e" * 32, "code": "3d" * 32},
+        values=made.values,
+        source=f"config in the spec: glm4_moe, {made.layers + 1} layers, {made.layers} with {made.experts} experts",
+        stages=tuple(stages),
+        growth=(_growth(made),),
+        cost=Cost(train_tokens={}, train_flops={}),
+        diagnostics=(),
+        invariants=(
+            InvariantRecord(
+                name="active_flops",
+                stage=grow,
+                status="held",
+                value=0.0014,
+                limit=0.005,
+                detail="all of it is the router",
+            ),
+            InvariantRecord(name="loss", stage=grow, status="to_measure", value=None, limit=1e-5),
+            InvariantRecord(name="total_params", stage=last, status="held", value=8.49e6, limit=14e9),
+        ),
+    )
 
 
-def _stage(name: str, start: list[str], made: Made, *, grown: bool, grows: bool = False) -> dict[str, Any]:
+def _size(made: Made, *, grown: bool) -> Size:
     experts = made.experts * (2 if grown else 1)
     expert, dense = 98_304 * made.layers, 1_400_000 + 200_000 * made.layers
     router = 2.0 * 128 * experts * made.layers
-    sites = [f"model.layers.{layer}.mlp" for layer in range(1, made.layers + 1)]
-    return {
-        "name": name,
-        "kind": "grow" if grows else "train",
-        "from": start,
-        "steps": None if grows else made.steps,
-        "tokens": None if grows else made.steps * BATCH,
-        "model": {
-            "total_params": dense + expert * experts,
-            "active_params": dense + expert * made.top_k,
-            "flops_per_token": 2.0 * (dense + expert * made.top_k) + router,
-            "router_flops_per_token": router,
-            "layers": made.layers + 1,
-            "moe_layers": made.layers,
-            "experts": experts,
-            "top_k": made.top_k,
-        },
-        "operators": [
-            {
-                "op": "expert_upcycling",
-                "sites": sites,
-                "preserves": "nearly" if made.free else "exactly",
-                "tensors": {"created": 0, "reshaped": 4 * made.layers, "copied": 6 * made.layers + 3, "dropped": 0},
-            }
-        ]
-        if grows
-        else [],
-    }
+    return Size(
+        total_params=dense + expert * experts,
+        active_params=dense + expert * made.top_k,
+        flops_per_token=2.0 * (dense + expert * made.top_k) + router,
+        router_flops_per_token=router,
+        layers=made.layers + 1,
+        moe_layers=made.layers,
+        experts=experts,
+        top_k=made.top_k,
+    )
 
 
-def _plan(made: Made, planned: list[dict[str, Any]]) -> dict[str, Any]:
-    grow = made.stages[1]
-    return {
-        "growc_plan": 1,
-        "name": made.name,
-        "hashes": {"spec": "1f" * 32, "source": "2e" * 32, "code": "3d" * 32},
-        "spec_path": "/specs/upcycle-8-to-16.growth.yaml",
-        "overrides": [f"stages[0].train.steps={made.steps}"],
-        "values": made.values,
-        "stages": planned,
-        "cost": {"train_tokens": {}, "train_flops": {}},
-        "diagnostics": [],
-        "invariants": [
-            {"name": "active_flops", "stage": grow, "status": "held", "value": 0.0031, "limit": 0.005,
-             "detail": "router 0.31 % of 0.31 %"},
-            {"name": "loss", "stage": grow, "status": "to_measure", "value": None, "limit": 1e-5, "detail": ""},
-            {"name": "total_params", "stage": made.stages[2], "status": "held", "value": 8.49e6, "limit": 14e9, "detail": ""},
-        ],
+def _stage(name: str, start: tuple[str, ...], made: Made, *, grown: bool, grows: bool = False) -> Stage:
+    operation = Operation(
+        op="expert_upcycling",
+        sites=tuple(f"model.layers.{layer}.mlp" for layer in range(1, made.layers + 1)),
+        preserves="nearly" if made.free else "exactly",
+        tensors=Tensors(created=0, reshaped=4 * made.layers, copied=6 * made.layers + 3, dropped=0),
+    )
+    return Stage.model_validate(
+        {
+            "name": name,
+            "kind": "grow" if grows else "train",
+            "from": start,
+            "steps": 0 if grows else made.steps,
+            "tokens": 0 if grows else made.steps * BATCH,
+            "model": _size(made, grown=grown),
+            "operators": (operation,) if grows else (),
+        }
+    )
+
+
+def _growth(made: Made) -> Growth:
+    experts, tensors = made.experts, {
+        "mlp.gate.weight": (128,), "mlp.gate.e_score_correction_bias": (), "mlp.experts.gate_up_proj": (256, 128),
+        "mlp.experts.down_proj": (128, 128),
     }  # fmt: skip
+    routing = "free" if made.free else "exclusive"
+    return Growth(
+        stage=made.stages[1],
+        preserves="nearly" if made.free else "exactly",
+        before=_size(made, grown=False),
+        settings=(f"factor 2, routing {routing}, allocation uniform, optimizer_state reset_copies",),
+        changes=(
+            tuple(
+                Change(
+                    symbol="~",
+                    name=f"model.layers.{{1-{made.layers}}}.{name}",
+                    count=made.layers,
+                    before=(experts, *shape),
+                    after=(2 * experts, *shape),
+                    program="take(old, copies, dim 0)",
+                )
+                for name, shape in tensors.items()
+            ),
+        ),
+        k_eff=f"K_eff {made.top_k // 2}: a free top-{made.top_k} over copies meets {made.top_k // 2} different experts",
+    )
 
 
 def _start(name: str, free: bool) -> tuple[float, float]:
@@ -154,24 +188,24 @@ def _loss(name: str, share: float, free: bool) -> float:
     )
 
 
-def _rows(stage: dict[str, Any], steps: int, draws: random.Random) -> list[dict[str, Any]]:
+def _rows(stage: Stage, steps: int, draws: random.Random) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for step in range(1, steps + 1):
-        share = step / stage["steps"]
+        share = step / stage.steps
         noise = draws.gauss(0, 0.03)
-        speed = 61_000 * draws.uniform(0.9, 1.05) * (0.93 if stage["model"]["experts"] > 8 else 1)
-        rows.append({"step": step, "tokens": step * BATCH, "loss": _loss(stage["name"], share, False) + noise, "lr": 1e-3,
+        speed = 61_000 * draws.uniform(0.9, 1.05) * (0.93 if (stage.model.experts or 0) > 8 else 1)
+        rows.append({"step": step, "tokens": step * BATCH, "loss": _loss(stage.name, share, False) + noise, "lr": 1e-3,
                      "grad_norm": 1.0, "tokens_per_second": speed, "max_violation": 0.5})  # fmt: skip
-        if step % max(stage["steps"] // 8, 1) == 0:
-            rows.append({"step": step, "val_loss": _loss(stage["name"], share, False)})
+        if step % max(stage.steps // 8, 1) == 0:
+            rows.append({"step": step, "val_loss": _loss(stage.name, share, False)})
     return rows
 
 
-def _result(stage: dict[str, Any], made: Made, draws: random.Random) -> dict[str, Any]:
-    name = stage["name"]
+def _result(stage: Stage, made: Made, draws: random.Random) -> dict[str, Any]:
+    name = stage.name
     spread = [0.3 * math.sin(1.7 * window) for window in range(WINDOWS)]
     layers = range(1, made.layers + 1)
-    if stage["kind"] == "grow":
+    if stage.kind == "grow":
         before = [2.5512 + s for s in spread]
         predicted = [b + 0.3134 + 0.04 * math.cos(2.1 * window) for window, b in enumerate(before)]
         after = [p + 2e-8 for p in predicted] if made.free else [b + 1.3e-9 for b in before]
@@ -184,7 +218,7 @@ def _result(stage: dict[str, Any], made: Made, draws: random.Random) -> dict[str
             "val_losses": after,
             "seconds": 41.7,
         }
-    experts = stage["model"]["experts"]
+    experts = stage.model.experts or 0
     final = _loss(name, 1.0, made.free)
     return {
         "val_losses": [final + s + draws.gauss(0, 0.004) for s in spread],
@@ -197,11 +231,11 @@ def _result(stage: dict[str, Any], made: Made, draws: random.Random) -> dict[str
     }
 
 
-def _summary(made: Made, planned: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _summary(made: Made, plan: Plan) -> dict[str, Any]:
     both = len(made.arms) == 2
     return {
         "name": made.name,
-        "stages": {stage["name"]: {} for stage in planned},
+        "stages": {stage.name: {} for stage in plan.stages},
         "comparison": {
             "eta": 0.71 if both else None,
             "eta_noise": 0.03 if both else None,
@@ -225,8 +259,6 @@ def _summary(made: Made, planned: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _spread_times(journal: Path) -> None:
     """Give the events the times of a run of minutes."""
-    import json
-
     lines, now = journal.read_text(encoding="utf-8").splitlines(), 1_795_370_810.0
     written: list[str] = []
     for line in lines:

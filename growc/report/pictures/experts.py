@@ -16,7 +16,7 @@ MOST_POINTS = 48
 """Points of one sorted curve; sixty layers of hundreds of experts would weigh megabytes otherwise."""
 
 
-def loads(run: Run, trail: Trail) -> dict[int, Floats]:
+def loads(trail: Trail) -> dict[int, Floats]:
     """The experts' loads relative to an even share, largest first, by layer, at the end of the trail."""
     assert trail.end.result
     found: dict[int, Floats] = {}
@@ -45,12 +45,13 @@ def load_curves(runs: tuple[Run, ...]) -> Picture | None:
         across = 1 if is_narrow(figure) else columns
         panels = figure.subplots(-(-len(shown) // across), across, squeeze=False, sharey=True).flatten()
         for axes, (run, trail) in zip(panels, shown, strict=False):
-            look, layers = styles[run.label, trail.label], loads(run, trail)
+            look, layers = styles[run.label, trail.label], loads(trail)
             for sizes in layers.values():
                 axes.plot(*_thinned(sizes), color=look.colour, linewidth=1.2, alpha=max(0.3, min(0.9, 4 / len(layers))))
             axes.axhline(1, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)))
             axes.set_title(trail_name(run, trail, runs))
             _percent_axis(axes)
+        panels[0].set_ylim(bottom=0)
         for axes in panels[len(shown) :]:
             axes.set_visible(False)
         for axes in panels[::across]:
@@ -62,8 +63,8 @@ def load_curves(runs: tuple[Run, ...]) -> Picture | None:
     return picture(
         "load",
         "Expert load at the end",
-        "Tokens that each expert gets over the validation windows, relative to an even share (dashed); one line per layer. "
-        "Where a line touches zero, experts get nothing.",
+        "Tokens that each expert gets over the validation windows, relative to an even share (dashed); one line per "
+        "layer. Where a line touches zero, experts get nothing.",
         paint,
         (WIDE, 40 + 210 * rows),
         (NARROW, 40 + 190 * len(shown)),
@@ -78,9 +79,7 @@ def _thinned(sizes: Floats) -> tuple[Floats, Floats]:
 
 def _percent_axis(axes: Axes) -> None:
     axes.set_xlim(0, 1)
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    axes.set_xticks([0, 0.25, 0.5, 0.75], ["0 %", "25 %", "50 %", "75 %"])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
@@ -93,7 +92,7 @@ def worst_load(runs: tuple[Run, ...]) -> Picture | None:
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         for run, trail in shown:
-            worst = {layer: float(sizes[0]) for layer, sizes in loads(run, trail).items()}
+            worst = {layer: float(sizes[0]) for layer, sizes in loads(trail).items()}
             _by_layer(axes, worst, styles[run.label, trail.label], trail_name(run, trail, runs))
         axes.set_ylim(bottom=0)
         axes.axhline(1, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)))
@@ -101,9 +100,12 @@ def worst_load(runs: tuple[Run, ...]) -> Picture | None:
         _layers(axes, figure, legend=len(shown) > 1)
 
     return picture(
-        "max-load", "Busiest expert of each layer", "1 is perfectly even (dashed). It bounds the wait for the slowest expert when "
-        "experts run on different devices.", paint, (HALF, _height(len(shown))),
-    )  # fmt: skip
+        "max-load",
+        "Busiest expert of each layer",
+        "1 is perfectly even (dashed). It bounds the wait for the slowest expert when experts run on different devices.",
+        paint,
+        (HALF, _height(len(shown))),
+    )
 
 
 def divergence(runs: tuple[Run, ...]) -> Picture | None:
@@ -124,9 +126,13 @@ def divergence(runs: tuple[Run, ...]) -> Picture | None:
         _layers(axes, figure, legend=len(shown) > 1)
 
     return picture(
-        "siblings", "How far siblings went apart", "Mean over the copies of all experts, against the first of their group. 0 is what "
-        "growth leaves: copies that are still the same.", paint, (HALF, _height(len(shown))),
-    )  # fmt: skip
+        "siblings",
+        "How far siblings went apart",
+        "Mean over the copies of all experts, against the first of their group. 0 is what growth leaves: copies that "
+        "are still the same.",
+        paint,
+        (HALF, _height(len(shown))),
+    )
 
 
 def _height(shown: int) -> int:
@@ -135,9 +141,15 @@ def _height(shown: int) -> int:
 
 def _by_layer(axes: Axes, values: dict[int, float], look: Look, name: str) -> None:
     axes.plot(
-        list(values), list(values.values()), color=look.colour, linestyle=look.dashes, linewidth=1.2, marker=look.marker,
-        markersize=5.5 if len(values) < 30 else 3.5, label=name,
-    )  # fmt: skip
+        list(values),
+        list(values.values()),
+        color=look.colour,
+        linestyle=look.dashes,
+        linewidth=1.2,
+        marker=look.marker,
+        markersize=5.5 if len(values) < 30 else 3.5,
+        label=name,
+    )
 
 
 def _layers(axes: Axes, figure: Figure, *, legend: bool) -> None:

@@ -9,10 +9,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from growc.report.history import Floats, Run, Stage, mean, standard_error
 from growc.report.numbers import change, plain
-from growc.report.palette import INK, MUTED, PREDICTED, Look, looks
+from growc.report.palette import INK, MUTED, PREDICTED, SURFACE, Look, looks
 from growc.report.pictures.svg import HALF, Picture, picture
 
-_BAR = 0.34
+_BAR, _PITCH = 0.34, 1.2
 
 
 def transitions(runs: tuple[Run, ...]) -> Picture | None:
@@ -25,12 +25,12 @@ def transitions(runs: tuple[Run, ...]) -> Picture | None:
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         for row, (run, stage, look) in enumerate(grown):
-            _row(axes, -row, stage, look, title=stage.name if len(runs) == 1 else f"{run.label}: {stage.name}")
+            _row(axes, -_PITCH * row, stage, look, title=stage.name if len(runs) == 1 else f"{run.label}: {stage.name}")
         axes.axvline(0, color=MUTED, linewidth=1.0)
         axes.set_yticks([])
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
-        axes.set_ylim(-len(grown) + 0.35, 0.72)
+        axes.set_ylim(-_PITCH * (len(grown) - 1) - 0.5, 0.72)
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, -0.02 * (high - low)), high + 0.42 * (high - low))
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -44,7 +44,7 @@ def transitions(runs: tuple[Run, ...]) -> Picture | None:
         "law: all copies of an expert tie, so plain top-K spends its slots on copies. Bars end at the mean; the thin "
         "line is the standard error of the paired difference.",
         paint,
-        (HALF, 120 + 92 * len(grown)),
+        (HALF, 112 + 100 * len(grown)),
     )
 
 
@@ -67,9 +67,13 @@ def k_eff(runs: tuple[Run, ...]) -> Picture | None:
             assert stage.result and stage.result.k_eff
             values = sorted(stage.result.k_eff.items())
             axes.plot(
-                [layer for layer, _ in values], [value for _, value in values], color=PREDICTED if len(found) == 1 else look.colour,
-                linestyle="none", marker="o", markersize=5.5,
-            )  # fmt: skip
+                [layer for layer, _ in values],
+                [value for _, value in values],
+                color=PREDICTED if len(found) == 1 else look.colour,
+                linestyle="none",
+                marker="o",
+                markersize=5.5,
+            )
         if top:
             axes.axhline(top, color=INK, linewidth=1.2, linestyle=(0, (5, 2)))
             axes.annotate(
@@ -103,6 +107,7 @@ def _row(axes: Axes, at: float, stage: Stage, look: Look, title: str) -> None:
 def _bar(axes: Axes, at: float, changes: Floats, colour: str, name: str) -> None:
     middle, error = mean(changes), standard_error(changes)
     axes.barh(at, middle, height=_BAR, color=colour)
+    axes.plot(middle, at, color=colour, marker="o", markersize=6, markeredgecolor=SURFACE, markeredgewidth=0.8)
     end = middle
     if np.isfinite(error):
         axes.plot([middle - error, middle + error], [at, at], color=INK, linewidth=1.2)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from growc.report.history import Floats, Leg, Run, mean
-from growc.report.numbers import count, loss
+from growc.report.numbers import loss, tick
 from growc.report.palette import INK, MUTED, PREDICTED, SHARED, SURFACE, Look, looks, trail_name
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
 
@@ -129,6 +129,7 @@ def _growths(run: Run, styles: dict[tuple[str, str], Look]) -> Iterator[_Growth]
 def _whole(axes: Axes, drawn: list[_Drawn], growths: list[_Growth]) -> None:
     end = max((float(piece.tokens[-1]) for piece in drawn if len(piece.tokens)), default=1.0)
     axes.set_title("The whole course")
+    axes.set_ylabel("loss, nats per token")
     _curves(axes, drawn, growths, named=True)
     _frame(axes, drawn, growths, from_tokens=_START_UP * end)
     axes.set_xlim(0, end * 1.02)
@@ -154,11 +155,11 @@ def _after(axes: Axes, drawn: list[_Drawn], growths: list[_Growth]) -> None:
 def _curves(axes: Axes, drawn: list[_Drawn], growths: list[_Growth], *, named: bool) -> None:
     for piece in drawn:
         colour = SHARED if piece.shared else piece.look.colour
-        dashes = (0, None) if piece.shared else piece.look.dashes
+        dashes = "solid" if piece.shared else piece.look.dashes
         axes.plot(piece.tokens, piece.losses, color=colour, linestyle=dashes, linewidth=1.5, alpha=0.85)
         axes.plot(
             piece.val_tokens, piece.val_losses, color=colour, linestyle="none", marker=piece.look.marker,
-            markersize=6.5, markeredgecolor=SURFACE, markeredgewidth=1.0, zorder=4,
+            markersize=6, markeredgecolor=SURFACE, markeredgewidth=0.8, zorder=4,
         )  # fmt: skip
     for growth in growths:
         axes.axvline(growth.tokens, color=MUTED, linewidth=1.0, zorder=1)
@@ -188,10 +189,9 @@ def _frame(axes: Axes, drawn: list[_Drawn], growths: list[_Growth], *, from_toke
         low, high = min(finite), max(finite)
         margin = 0.07 * (high - low) or 0.1
         axes.set_ylim(low - margin, high + 1.4 * margin)
-    axes.set_ylabel("loss, nats per token")
     axes.set_xlabel("training tokens")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value).replace(" ", "\N{NO-BREAK SPACE}")))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(6))
 
 

@@ -48,6 +48,10 @@ def where_time_went(runs: tuple[Run, ...]) -> Picture:
         figure.legend(loc="outside upper left", ncols=1 if is_narrow(figure) else 3)
 
     return picture(
-        "time", "Where the time went", "Training is the time of the steps alone. A stage that several arms share was run, and is "
-        "counted, once.", paint, (WIDE, 84 + 28 * len(rows)), (NARROW, 130 + 28 * len(rows)),
-    )  # fmt: skip
+        "time",
+        "Where the time went",
+        "Training is the time of the steps alone. A stage that several arms share was run, and is counted, once.",
+        paint,
+        (WIDE, 84 + 28 * len(rows)),
+        (NARROW, 130 + 28 * len(rows)),
+    )
