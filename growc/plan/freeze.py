@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from growc.diagnostics import fail
-from growc.growth.open import open_spec
+from growc.growth.open import Opened
 from growc.plan.build import hashes
 from growc.plan.plan import Plan
 
@@ -57,11 +57,7 @@ def read_plan(path: Path) -> Plan:
 _AGAIN = "make it with `growc plan SPEC --out FILE`"
 
 
-def drift(plan: Plan, *, allow_code: bool = False) -> list[str]:
-    """The parts that moved since the plan was made: some of spec, source and code.
-
-    Raises:
-        GrowcError: the spec or the source cannot be opened any more.
-    """
-    now = hashes(open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code))
+def drift(plan: Plan, opened: Opened) -> list[str]:
+    """The parts that moved since the plan was made: some of spec, source and code; `opened` is its spec as it is now."""
+    now = hashes(opened)
     return [part for part in ("spec", "source", "code") if plan.hashes.get(part) != now[part]]

@@ -13,7 +13,7 @@ from types import FrameType
 
 from growc.checkpoint.atomic import read_json
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, Span, fail
-from growc.growth.open import open_spec
+from growc.growth.open import Opened, open_spec
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
 from growc.plan.plan import Plan
@@ -41,7 +41,8 @@ def run(
     folder = RunFolder(run_dir)
     launched = "RANK" in os.environ
     if not launched or os.environ["RANK"] == "0":
-        _prepare(folder, _plan(target, overrides, allow_code), nproc, allow_code, echo)
+        plan, opened = _open(target, overrides, allow_code)
+        _prepare(folder, plan, opened, nproc, echo)
     if launched:
         return _as_rank(folder, allow_code)
     code = _launch(folder, nproc, allow_code)
@@ -52,23 +53,24 @@ def run(
     return code
 
 
-def _plan(target: Path, overrides: Sequence[str], allow_code: bool) -> Plan:
+def _open(target: Path, overrides: Sequence[str], allow_code: bool) -> tuple[Plan, Opened]:
     if target.suffix == ".json":
         plan = read_plan(target)
-        moved = drift(plan, allow_code=allow_code)
+        opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
+        moved = drift(plan, opened)
         if moved:
             again = f"growc plan {plan.spec_path} --out {target}"
             fail("GROW601", f"the plan is stale: {', '.join(moved)} changed since it was made",
                  help=f"look at the changes, then make it again: {again}")  # fmt: skip
-        return plan
-    return build_plan(open_spec(target, overrides, allow_code=allow_code))
+        return plan, opened
+    opened = open_spec(target, overrides, allow_code=allow_code)
+    return build_plan(opened), opened
 
 
-def _prepare(folder: RunFolder, plan: Plan, nproc: int, allow_code: bool, echo: Callable[[str], None]) -> None:
+def _prepare(folder: RunFolder, plan: Plan, opened: Opened, nproc: int, echo: Callable[[str], None]) -> None:
     errors = [d for d in plan.findings() if d.severity is Severity.ERROR]
     if errors:
         raise GrowcError(errors)
-    opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
     spec, ranks = opened.loaded.spec, int(os.environ.get("WORLD_SIZE", nproc))
     if spec.data is None:
         fail("GROW602", f"{plan.spec_path} has no data, and a run measures and trains",

@@ -80,7 +80,9 @@ class Runner:
         """The folder of the state from which `node` starts, made first where it is the source or fresh weights."""
         if node.start.node is not None:
             parent = self.graph.node(node.start.node)
-            anneals = isinstance(parent, TrainNode) and stable_step(parent.training.schedule, parent.steps) < parent.steps
+            anneals = (
+                isinstance(parent, TrainNode) and stable_step(parent.training.schedule, parent.steps) < parent.steps
+            )
             if node.start.port == "stable" and anneals:
                 return self.folder.stable(node.start.node)
             return self.folder.checkpoint(node.start.node) / TRAINING

@@ -75,9 +75,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json((folder / NAME).read_bytes())
     except (OSError, ValidationError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else "it is not a manifest of this version of growc"
-        )
+        reason = error.strerror if isinstance(error, OSError) else "it is not a manifest of this version of growc"
         fail("GROW514", f"{folder / NAME} cannot be read: {reason}", help=f"remove {folder} and run again")
     for part in (*manifest.parts.values(), manifest.validation):
         for extent in part.extents:

@@ -90,8 +90,7 @@ def _key(
         "vocab_size": vocab_size,
         "seed": seed,
         "files": [
-            [(str(file.path), file.name, file.size, file.modified) for file in files]
-            for files in (train, held_out)
+            [(str(file.path), file.name, file.size, file.modified) for file in files] for files in (train, held_out)
         ],
     }
     # In the order of the spec, which the split of a single file depends on.

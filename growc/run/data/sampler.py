@@ -37,9 +37,7 @@ class Tokens:
         """How many windows there are: the length of an epoch, in sequences."""
         return int(self._ends(sequence_length)[-1])
 
-    def batch(
-        self, seed: int, step: int, sequences: int, sequence_length: int, rank: int = 0, ranks: int = 1
-    ) -> Ids:
+    def batch(self, seed: int, step: int, sequences: int, sequence_length: int, rank: int = 0, ranks: int = 1) -> Ids:
         """One rank's rows of one step's batch.
 
         Each epoch visits every window once, in an order of its own; a batch may end one epoch and begin the

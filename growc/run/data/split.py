@@ -26,9 +26,7 @@ class Piece:
     stop: int
 
 
-def split(
-    files: Sequence[DataFile], shares: Sequence[float], seed: int, boundary: Boundary
-) -> list[tuple[Piece, ...]]:
+def split(files: Sequence[DataFile], shares: Sequence[float], seed: int, boundary: Boundary) -> list[tuple[Piece, ...]]:
     """Divide files among shares of the whole; no byte belongs to two shares.
 
     Several files go whole to one share each, in an order that depends on `seed` and on their names alone;
@@ -54,9 +52,7 @@ def _cut(file: DataFile, shares: Sequence[float], boundary: Boundary) -> list[tu
     pieces: list[tuple[Piece, ...]] = []
     start = 0
     for total in accumulate(shares):
-        stop = (
-            file.size if total > 1 - _NOTHING else max(start, boundary(file.path, round(total * file.size)))
-        )
+        stop = file.size if total > 1 - _NOTHING else max(start, boundary(file.path, round(total * file.size)))
         pieces.append((Piece(file.path, start, stop),) if stop > start else ())
         start = stop
     return pieces

@@ -63,9 +63,7 @@ class HuggingFace:
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """The ids of each text, as uint32."""
         # Not verbose: a long text is no mistake here, since windows are cut from the ids.
-        encoded = self._tokenizer(
-            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
-        )
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
         return [np.asarray(ids, dtype=np.uint32) for ids in encoded["input_ids"]]
 
 
