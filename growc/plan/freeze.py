@@ -58,6 +58,6 @@ _AGAIN = "make it with `growc plan SPEC --out FILE`"
 
 
 def drift(plan: Plan, opened: Opened) -> list[str]:
-    """The parts that moved since the plan was made: some of spec, source and code; `opened` is its spec as it is now."""
+    """The parts that moved since the plan was made, some of spec, source and code; `opened` is its spec of now."""
     now = hashes(opened)
     return [part for part in ("spec", "source", "code") if plan.hashes.get(part) != now[part]]

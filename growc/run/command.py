@@ -74,7 +74,7 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, nproc: int, echo: Ca
     spec, ranks = opened.loaded.spec, int(os.environ.get("WORLD_SIZE", nproc))
     if spec.data is None:
         fail("GROW602", f"{plan.spec_path} has no data, and a run measures and trains",
-             help="add a data section, or grow a checkpoint without data: growc grow SPEC --stage ... --from ... --to ...")  # fmt: skip
+             help="add a data section, or grow a checkpoint folder with `growc grow`")  # fmt: skip
     layout(spec.parallel, ranks, [node.after for node in opened.graph.nodes])
     for node in opened.graph.nodes:
         sequences = node.training.batch_tokens // spec.data.sequence_length
