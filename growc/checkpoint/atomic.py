@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def appears(path: Path) -> Iterator[Path]:
+def appears(path: Path) -> Generator[Path]:
     """A folder to fill, which takes the name `path` when the block ends well: the one act that commits it."""
     aside = path.with_name(path.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -40,7 +40,7 @@ def appears(path: Path) -> Iterator[Path]:
 
 def commit(aside: Path, path: Path) -> None:
     """Sync the files of `aside` and give it the name `path`."""
-    for file in aside.rglob("*"):
+    for file in (*aside.rglob("*"), aside):
         sync_folder(file)
     aside.rename(path)
     sync_folder(path.parent)

@@ -1,0 +1,112 @@
+"""Tiny checkpoint folders of every family, specs that grow them, and what the result must be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from growc.checkpoint.command import grow
+from growc.diagnostics import Diagnostic
+from growc.growth.evaluate import InMemory, evaluate
+from growc.growth.open import open_spec
+from growc.growth.rewrite import Rewrite
+from growc.model.build import load_config
+from tests.families import FAMILIES
+
+EXPLICIT = {"rule": "explicit", "replicas": [4, 1, 2, 1, 1, 3, 3, 1]}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of a test with a source checkpoint and a spec beside it."""
+
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        return self.root / "source"
+
+    @property
+    def grown(self) -> Path:
+        return self.root / "grown"
+
+    @property
+    def spec(self) -> Path:
+        return self.root / "test.growth.yaml"
+
+    def grow(self, to: Path | None = None, *, stage: str = "upcycle", shard_bytes: int = 10**9) -> list[Diagnostic]:
+        return list(grow(self.spec, stage, self.source, to or self.grown, [], False, shard_bytes=shard_bytes))
+
+
+def source_model(family: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A tiny model whose every tensor has distinct values, selection biases included."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(load_config(FAMILIES[family]), dtype=dtype)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point() and not tensor.any():
+                tensor.copy_(torch.randn(tensor.shape) * 0.1)
+    return model.eval()
+
+
+def place(
+    root: Path,
+    family: str,
+    *operators: dict[str, Any],
+    dtype: torch.dtype = torch.float32,
+    max_shard_size: str = "1GB",
+) -> Place:
+    """A source checkpoint of `family` and a spec with one grow stage."""
+    there = Place(root)
+    source_model(family, dtype).save_pretrained(there.source, max_shard_size=max_shard_size)
+    write_spec(there, family, *operators)
+    return there
+
+
+def write_spec(there: Place, family: str, *operators: dict[str, Any]) -> None:
+    stages = [{"name": "upcycle", "grow": [{"op": "expert_upcycling", **operator} for operator in operators]}]
+    spec = {"growth": 1, "name": "test", "model": {"config": FAMILIES[family]}, "stages": stages}
+    there.spec.write_text(json.dumps(spec))
+
+
+def read(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder under their names on disk, read by the reference library."""
+    found: dict[str, Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                assert name not in found
+                found[name] = opened.get_tensor(name)
+    return found
+
+
+def rewrites(there: Place) -> tuple[Rewrite, ...]:
+    return next(open_spec(there.spec).graph.grow_nodes()).rewrites
+
+
+def in_memory(there: Place, *, steps: tuple[Rewrite, ...] = ()) -> dict[str, Tensor]:
+    """What the in-memory executor makes of the source, as `save_pretrained` writes it."""
+    loaded = AutoModelForCausalLM.from_pretrained(there.source)
+    tensors: dict[str, Tensor] = dict(loaded.state_dict())
+    for step in steps or rewrites(there):
+        wide = InMemory({name: tensor.float() for name, tensor in tensors.items()})
+        tensors = {
+            name: evaluate(program, torch.arange(step.grown.tensors[name].shape[0]), wide, torch.float32).to(
+                tensors[name].dtype
+            )
+            for name, program in step.programs.items()
+        }
+    last = (steps or rewrites(there))[-1].grown
+    model = AutoModelForCausalLM.from_config(load_config(last.config), dtype=loaded.dtype)
+    missing = model.load_state_dict(tensors, strict=False)
+    assert not missing.unexpected_keys
+    assert set(missing.missing_keys) <= set(last.tied)
+    model.save_pretrained(there.root / "in_memory")
+    return read(there.root / "in_memory")

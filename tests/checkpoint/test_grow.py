@@ -1,0 +1,230 @@
+"""Growing a folder file to file gives what growing in memory gives, for every family, and transformers loads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from growc.operators.grown_config import GROWN
+from tests.checkpoint.folders import EXPLICIT, Place, in_memory, place, read
+from tests.families import FAMILIES, MOE_FAMILIES
+
+UNIFORM: dict[str, Any] = {"rule": "uniform"}
+
+every_family = pytest.mark.parametrize("family", MOE_FAMILIES)
+
+
+def load(folder: Path) -> Any:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    model, info = loaded
+    assert not any(info.values()), info
+    return model.eval()
+
+
+@torch.no_grad()
+def logits(folder: Path) -> Tensor:
+    ids = torch.randint(0, 256, (3, 24), generator=torch.Generator().manual_seed(1))
+    return load(folder).float()(ids).logits
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape), name
+        assert torch.equal(found[name], tensor), name
+
+
+@every_family
+@pytest.mark.parametrize("routing", ["exclusive", "free"])
+@pytest.mark.parametrize("allocation", [UNIFORM, EXPLICIT], ids=["uniform", "explicit"])
+def test_growth_file_to_file_is_growth_in_memory(
+    tmp_path: Path, family: str, routing: str, allocation: dict[str, Any]
+) -> None:
+    there = place(tmp_path, family, {"routing": routing, "allocation": allocation})
+    assert there.grow() == []
+    assert_same(read(there.grown), in_memory(there))
+    if routing == "exclusive":
+        torch.testing.assert_close(logits(there.grown), logits(there.source), rtol=0, atol=2e-5)
+    else:
+        load(there.grown)
+        config = json.loads((there.grown / "config.json").read_text())
+        assert GROWN not in config
+        assert config["model_type"] == FAMILIES[family]["model_type"]
+
+
+@every_family
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_shards_and_fresh_values_and_dtypes(tmp_path: Path, family: str, dtype: torch.dtype) -> None:
+    split = {"router": {"init": "split"}}
+    there = place(tmp_path, family, split, dtype=dtype, max_shard_size="20KB")
+    assert len(list(there.source.glob("*.safetensors"))) > 2
+    there.grow(shard_bytes=30_000)
+    assert len(list(there.grown.glob("*.safetensors"))) > 2
+    assert_same(read(there.grown), in_memory(there))
+    assert load(there.grown).dtype == dtype
+
+
+@pytest.mark.parametrize("family", ["glm4_moe", "gpt_oss"])
+def test_noise_on_biases(tmp_path: Path, family: str) -> None:
+    there = place(tmp_path, family, {"router": {"bias_noise": 0.01}}, dtype=torch.bfloat16)
+    there.grow()
+    assert_same(read(there.grown), in_memory(there))
+
+
+@every_family
+def test_two_operators_in_a_row(tmp_path: Path, family: str) -> None:
+    there = place(tmp_path, family, {"layers": [1], "router": {"init": "split"}}, {})
+    there.grow()
+    assert_same(read(there.grown), in_memory(there))
+    load(there.grown)
+
+
+@every_family
+def test_a_grown_folder_grows_again(tmp_path: Path, family: str) -> None:
+    there = place(tmp_path, family, {"layers": [1]})
+    there.grow()
+    spec = json.loads(there.spec.read_text())
+    spec["model"] = {"path": "grown"}
+    del spec["stages"][0]["grow"][0]["layers"]
+    again = Place(tmp_path / "again")
+    again.root.mkdir()
+    there.grown.rename(again.source)
+    spec["model"] = {"path": "source"}
+    again.spec.write_text(json.dumps(spec))
+    again.grow()
+    torch.testing.assert_close(logits(again.grown), logits(there.source), rtol=0, atol=2e-5)
+    lineage = json.loads((again.grown / "growc.json").read_text())
+    assert lineage["source"]["lineage"] == json.loads((again.source / "growc.json").read_text())
+
+
+def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {"router": {"init": "split"}})
+    there.grow(shard_bytes=50_000)
+    there.grow(tmp_path / "again", shard_bytes=50_000)
+    names = sorted(file.name for file in there.grown.iterdir())
+    assert names == sorted(file.name for file in (tmp_path / "again").iterdir())
+    for name in names:
+        assert (there.grown / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_another_seed_gives_other_values(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {"router": {"init": "split"}})
+    there.grow()
+    spec = json.loads(there.spec.read_text())
+    there.spec.write_text(json.dumps({**spec, "training": {"seed": 1}}))
+    there.grow(tmp_path / "other")
+    before, after = read(there.grown), read(tmp_path / "other")
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {
+        f"model.layers.{layer}.mlp.gate.weight" for layer in (0, 1)
+    }
+
+
+def test_weight_norms_allocate_copies_to_the_largest_experts(tmp_path: Path) -> None:
+    rule = {"rule": "greedy", "score": "weight_norm", "cap": 3}
+    there = place(tmp_path, "qwen3_moe", {"allocation": rule, "routing": "free"})
+    there.grow()
+    model = AutoModelForCausalLM.from_pretrained(there.source)
+    lineage = json.loads((there.grown / "growc.json").read_text())["operators"][0]
+    for layer in (0, 1):
+        experts = model.model.layers[layer].mlp.experts
+        weights = torch.cat([experts.gate_up_proj.flatten(1), experts.down_proj.flatten(1)], dim=1)
+        squares = weights.double().square().sum(dim=1)
+        assert lineage["scores"][str(layer)] == pytest.approx(squares.sqrt().tolist())
+        order = squares.argsort(descending=True).tolist()
+        replicas = [1] * 8
+        for expert, extra in zip(order, (3, 3, 2), strict=False):
+            replicas[expert] += extra
+        assert lineage["replicas"][str(layer)] == replicas
+    load(there.grown)
+
+
+def test_the_number_of_experts_stands_under_the_names_of_the_hub_and_of_transformers(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {"routing": "free"})
+    there.grow()
+    config = json.loads((there.grown / "config.json").read_text())
+    assert (config["num_experts"], config["num_local_experts"]) == (16, 16)
+    assert config["architectures"] == ["Qwen3MoeForCausalLM"]
+    assert config["dtype"] == "float32"
+
+
+def test_tokenizer_and_generation_defaults_go_along(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {})
+    (there.source / "tokenizer.json").write_text("{}")
+    (there.source / "README.md").write_text("of the source")
+    (there.source / "pytorch_model.bin").write_bytes(b"pickle")
+    there.grow()
+    assert {file.name for file in there.grown.iterdir()} == {
+        "config.json", "generation_config.json", "growc.json", "model.safetensors", "tokenizer.json",
+    }  # fmt: skip
+    for name in ("generation_config.json", "tokenizer.json"):
+        assert (there.grown / name).read_bytes() == (there.source / name).read_bytes()
+
+
+def test_lineage_says_what_was_done(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {"layers": [1], "allocation": EXPLICIT})
+    there.grow()
+    lineage = json.loads((there.grown / "growc.json").read_text())
+    (operator,) = lineage["operators"]
+    assert (lineage["stage"], lineage["from"], operator["op"]) == ("upcycle", "source", "expert_upcycling")
+    assert operator["replicas"] == {"1": EXPLICIT["replicas"]}
+    assert len(lineage["source"]["digest"]) == 64
+
+
+@pytest.mark.parametrize("kept", ["model.embed_tokens.weight", "lm_head.weight", "both"])
+def test_tied_tensors_under_either_name(tmp_path: Path, kept: str) -> None:
+    from safetensors.torch import save_file
+
+    there = place(tmp_path, "granitemoe", {})
+    tensors = read(there.source)
+    shared = tensors.pop("model.embed_tokens.weight")
+    names = ("model.embed_tokens.weight", "lm_head.weight") if kept == "both" else (kept,)
+    save_file(
+        tensors | {name: shared.clone() for name in names},
+        there.source / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    there.grow()
+    assert torch.equal(read(there.grown)["model.embed_tokens.weight"], shared)
+    torch.testing.assert_close(logits(there.grown), logits(there.source), rtol=0, atol=2e-5)
+
+
+@every_family
+def test_a_folder_that_holds_tensors_as_they_are_in_memory(tmp_path: Path, family: str) -> None:
+    there = place(tmp_path, family, {})
+    model = AutoModelForCausalLM.from_pretrained(there.source)
+    model.save_pretrained(there.source, save_original_format=False)
+    there.grow()
+    assert_same(read(there.grown), in_memory(there))
+
+
+def test_training_state_is_not_grown_and_that_is_said(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {})
+    (there.source / "training").mkdir()
+    (warning,) = there.grow()
+    assert warning.code == "GROW648"
+    assert "growc run" in warning.help
+    assert not (there.grown / "training").exists()
+
+
+def test_a_second_stage_grows_what_the_first_wrote(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {})
+    spec = json.loads(there.spec.read_text())
+    measured = {"rule": "proportional", "score": "weight_norm"}
+    spec["stages"] = [
+        {"name": "first", "grow": [{"op": "expert_upcycling", "allocation": measured}]},
+        {"name": "second", "grow": [{"op": "expert_upcycling"}]},
+    ]
+    there.spec.write_text(json.dumps(spec))
+    there.grow(stage="first")
+    between = Place(tmp_path / "between")
+    between.root.mkdir()
+    between.spec.write_text(there.spec.read_text())
+    there.grown.rename(between.source)
+    between.grow(stage="second")
+    torch.testing.assert_close(logits(between.grown), logits(there.source), rtol=0, atol=2e-5)
