@@ -1,1 +1,1 @@
-"""The plan: what will change and what it will cost, frozen with hashes of all it depends on."""
+"""From a growth graph and what the checks found to a plan: frozen, rendered, and compared with the world."""

@@ -16,7 +16,7 @@ def render(plan: Plan) -> str:
     for stage in plan.stages:
         lines += _grow(stage, growth[stage.name]) if stage.kind == "grow" else [_train(stage)]
     if plan.invariants:
-        lines += ["", "invariants", *map(_invariant, plan.invariants)]
+        lines += ["", "invariants", *map(invariant_line, plan.invariants)]
     return "\n".join([*lines, "", *_summary(plan)])
 
 
@@ -66,7 +66,8 @@ def _figures(before: Size, after: Size) -> Iterator[tuple[str, ...]]:
     yield "router's share", shares[0], "->", shares[1], f"{percent(added)} of all FLOPs"
 
 
-def _invariant(invariant: InvariantRecord) -> str:
+def invariant_line(invariant: InvariantRecord) -> str:
+    """One invariant on one line: its status, value and limit."""
     detail = f"  ({invariant.detail})" if invariant.detail else ""
     return f"  {STATUS[invariant.status]:<10}  {invariant.name} at {invariant.stage}: {_value(invariant)}{detail}"
 

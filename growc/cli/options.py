@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import click
+
+FormatChoice: TypeAlias = Literal["human", "json", "github", "sarif", "junit"]
+FORMATS: tuple[FormatChoice, ...] = ("human", "json", "github", "sarif", "junit")
+
+FILE = click.Path(path_type=Path)
+"""A path; whether it can be read is a diagnostic's to say."""
+
+overrides = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override one value of the spec, as stages[1].grow[0].factor=4; may be repeated.",
+)
+allow_code = click.option("--allow-code", is_flag=True, help="Let the spec's model.module import and run Python code.")
+output_format = click.option(
+    "--output-format",
+    type=click.Choice(FORMATS),
+    default="human",
+    show_default=True,
+    help="With json, stdout is one JSON object and nothing else.",
+)
