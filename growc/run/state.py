@@ -6,8 +6,8 @@ written aside by all ranks and committed by one rename: an existing state is nev
 
 from __future__ import annotations
 
-import logging
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,11 +109,7 @@ def load_state(path: Path, model: PreTrainedModel) -> tuple[Meta, State]:
 
 
 def _quietly(act: Any, *args: Any, **kwargs: Any) -> None:
-    """DCP logs a warning per call about single-process use, which is no news to a run of one rank."""
-    logger = logging.getLogger("torch.distributed.checkpoint")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    """DCP warns at every call that one process acts alone, which is what was asked of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         act(*args, **kwargs)
-    finally:
-        logger.setLevel(level)

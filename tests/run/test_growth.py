@@ -24,27 +24,34 @@ def _stages(**operator: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _decision(run_dir: Path) -> dict[str, Any]:
+def _decisions(run_dir: Path) -> dict[str, dict[str, Any]]:
     lines = map(json.loads, (run_dir / "journal.jsonl").read_text(encoding="utf-8").splitlines())
-    return next(line for line in lines if line["event"] == "decision")
+    return {line["stage"]: line for line in lines if line["event"] == "decision"}
 
 
-@pytest.mark.parametrize("score", SCORES)
-def test_scores_do_not_depend_on_sharding(tmp_path: Path, score: str) -> None:
-    stages = _stages(allocation={"rule": "greedy", "score": score, "batches": 3, "cap": 3})
+def test_scores_do_not_depend_on_sharding(tmp_path: Path) -> None:
+    """Four grow stages from one trunk, each by another score, on three layouts."""
+    stages = [{"name": "pretrain", "train": {"steps": 6, "data": "pretrain"}}]
+    for score in SCORES:
+        allocation = {"rule": "greedy", "score": score, "batches": 3, "cap": 3}
+        grow = [{"op": "expert_upcycling", "allocation": allocation}]
+        stages.append({"name": score, "from": "pretrain.stable", "grow": grow})
     training = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 1e-3}}
     path = tiny.spec(tmp_path, stages=stages, training=training)
-    tiny.run(path, tmp_path / "one", 1)
-    tiny.run(path, tmp_path / "two", 2)
-    tiny.run(path, tmp_path / "ep", 2, "parallel.ep=2")
-    one, two, ep = (_decision(tmp_path / name) for name in ("one", "two", "ep"))
-    for other in (two, ep):
-        assert other["replicas"] == one["replicas"]
-        for layer, scores in one["scores"].items():
-            assert other["scores"][layer] == pytest.approx(scores, rel=1e-5)
-    assert {tuple(r) for r in one["replicas"].values()} != {(2,) * 8}
-    grown = tiny.summary(tmp_path / "two")["stages"]["upcycle"]
-    assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
+    for name, ranks, overrides in (("one", 1, ()), ("two", 2, ()), ("ep", 2, ("parallel.ep=2",))):
+        tiny.run(path, tmp_path / name, ranks, *overrides)
+    expected = _decisions(tmp_path / "one")
+    assert expected.keys() == set(SCORES)
+    for name in ("two", "ep"):
+        for score, decision in _decisions(tmp_path / name).items():
+            assert decision["replicas"] == expected[score]["replicas"]
+            for layer, scores in expected[score]["scores"].items():
+                assert min(scores) >= 0
+                assert max(scores) > min(scores)
+                assert decision["scores"][layer] == pytest.approx(scores, rel=1e-5)
+    for score in SCORES:
+        grown = tiny.summary(tmp_path / "two")["stages"][score]
+        assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
 
 
 def test_free_routing_costs_what_the_law_predicts(tmp_path: Path) -> None:

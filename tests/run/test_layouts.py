@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.run import tiny
 
-STAGES = ("pretrain", "cpt")
-LAYOUTS = {"fsdp 2": (2, ()), "fsdp 2, ep 2": (2, ("parallel.ep=2",)), "fsdp 4, ep 2": (4, ("parallel.ep=2",))}
+LAYOUTS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "alone": (1, ()),
+    "fsdp 2": (2, ()),
+    "fsdp 2, ep 2": (2, ("parallel.ep=2",)),
+    "fsdp 4, ep 2": (4, ("parallel.ep=2",)),
+}
+MANY = [
+    "fsdp 2",
+    "fsdp 2, ep 2",
+    pytest.param("fsdp 4, ep 2", marks=pytest.mark.slow),
+]
+Run = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("alone")
-    tiny.run(tiny.spec(folder), folder / "run")
-    return folder / "run"
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run folder of a layout, made once."""
+
+    @cache
+    def made(layout: str) -> Path:
+        ranks, overrides = LAYOUTS[layout]
+        folder = tmp_path_factory.mktemp("layout")
+        tiny.run(tiny.spec(folder), folder / "run", ranks, *overrides)
+        return folder / "run"
+
+    return made
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_losses_do_not_depend_on_the_layout(alone: Path, tmp_path: Path, layout: str) -> None:
-    ranks, overrides = LAYOUTS[layout]
-    tiny.run(tiny.spec(tmp_path), tmp_path / "run", ranks, *overrides)
-    for stage in STAGES:
-        expected, seen = tiny.rows(alone, stage), tiny.rows(tmp_path / "run", stage)
-        assert len(expected) == 10
-        assert seen == pytest.approx(expected, rel=1e-5)
-    for key in ("val_loss_before", "val_loss_after", "predicted_val_loss"):
-        one, many = (tiny.summary(run)["stages"]["upcycle"][key] for run in (alone, tmp_path / "run"))
-        assert many == pytest.approx(one, rel=1e-5)
-
-
-def test_training_moves_the_loss(alone: Path) -> None:
+def test_training_moves_the_loss(run: Run) -> None:
     """Parity of runs that learn nothing would prove nothing."""
-    losses = tiny.rows(alone, "pretrain")
+    losses = tiny.rows(run("alone"), "pretrain")
     assert losses[10] < losses[1] - 0.5
 
 
-def test_moments_grow_alike_on_every_layout(alone: Path, tmp_path: Path) -> None:
-    tiny.run(tiny.spec(tmp_path), tmp_path / "run", 2, "parallel.ep=2")
-    one, many = (tiny.tensors(run / "stages/upcycle/checkpoint/training") for run in (alone, tmp_path / "run"))
+@pytest.mark.parametrize("layout", MANY)
+def test_losses_do_not_depend_on_the_layout(run: Run, layout: str) -> None:
+    for stage in ("pretrain", "cpt"):
+        expected, seen = tiny.rows(run("alone"), stage), tiny.rows(run(layout), stage)
+        assert len(expected) == 10
+        assert seen == pytest.approx(expected, rel=1e-5)
+    for key in ("val_loss_before", "val_loss_after", "predicted_val_loss"):
+        one, many = (tiny.summary(path)["stages"]["upcycle"][key] for path in (run("alone"), run(layout)))
+        assert many == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.parametrize("layout", MANY)
+def test_weights_and_moments_grow_alike(run: Run, layout: str) -> None:
+    one, many = (tiny.tensors(path / "stages/upcycle/checkpoint/training") for path in (run("alone"), run(layout)))
     assert one.keys() == many.keys()
     assert any("momentum_buffer" in name for name in one)
     for name, tensor in one.items():

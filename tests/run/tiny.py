@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,5 +131,7 @@ def tensors(state: Path) -> dict[str, torch.Tensor]:
         for name, entry in reader.read_metadata().state_dict_metadata.items()
         if hasattr(entry, "size")
     }
-    load_dcp(found, storage_reader=reader, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        load_dcp(found, storage_reader=reader, no_dist=True)
     return found
