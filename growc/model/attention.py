@@ -11,19 +11,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 NAME = "growc"
 
 
 @torch.library.custom_op("growc::attention", mutates_args=())
-def attention(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, window: int, scale: float) -> Tensor:
-    """(B, H, S, D), (B, K, S, D), (B, K, S, V) -> (B, S, H, V). `window` 0 means unlimited."""
+def attention(q: Tensor, k: Tensor, v: Tensor, more: list[Tensor], window: int, scale: float) -> Tensor:
+    """(B, H, S, D), (B, K, S, D), (B, K, S, V) -> (B, S, H, V). `window` 0 means unlimited.
+
+    `more` are further tensors that the model's attention takes (sinks, relative positions, a learned mask).
+    """
     raise NotImplementedError("growc::attention is for analysis on the meta device")
 
 
 @attention.register_fake
-def _shape(q: Tensor, k: Tensor, v: Tensor, _sinks: object, _window: int, _scale: float) -> Tensor:
+def _shape(q: Tensor, k: Tensor, v: Tensor, _more: object, _window: int, _scale: float) -> Tensor:
     if q.shape[1] % k.shape[1] or k.shape[1] != v.shape[1] or q.shape[-1] != k.shape[-1]:
         raise ValueError(f"queries {list(q.shape)} do not fit keys {list(k.shape)} and values {list(v.shape)}")
     return q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[-1])
@@ -44,14 +47,14 @@ def _forward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _mask: Tensor | None,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    s_aux: Tensor | None = None,
-    **_: Any,
+    **more: Any,
 ) -> tuple[Tensor, None]:
     window = attention_window(module, sliding_window)
-    return torch.ops.growc.attention(query, key, value, s_aux, window, scaling or 0.0), None
+    tensors = [item for item in (attention_mask, *more.values()) if isinstance(item, Tensor | fx.Proxy)]
+    return torch.ops.growc.attention(query, key, value, tensors, window, scaling or 0.0), None
 
 
 def register() -> None:
@@ -69,7 +72,7 @@ def attention_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int], window
 
 
 def _attention_formula(
-    q: Sequence[int], k: Sequence[int], v: Sequence[int], _sinks: Any, window: int, *_: Any, **__: Any
+    q: Sequence[int], k: Sequence[int], v: Sequence[int], _more: Any, window: int, *_: Any, **__: Any
 ) -> int:
     return attention_flops(q, k, v, window)
 

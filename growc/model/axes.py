@@ -59,24 +59,26 @@ def pinned(config: PreTrainedConfig) -> PreTrainedConfig:
     read it without being able to run with another (norms sized by `hidden_size` over all heads): those keep
     it implicit.
     """
-    width, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
-    if getattr(config, "head_dim", None) or not width or not heads or width % heads:
+    fields, names = config.to_dict(), config.attribute_map
+    width, heads = (fields.get(names.get(name, name)) for name in ("hidden_size", "num_attention_heads"))
+    if fields.get("head_dim") or not width or not heads or width % heads:
         return config
-    small = _with(config, {config.attribute_map.get("num_hidden_layers", "num_hidden_layers"): 1})
-    explicit = {"head_dim": width // heads}
-    if _try_shapes(small) != _try_shapes(_with(small, explicit)):
+    shallow = {names.get("num_hidden_layers", "num_hidden_layers"): 1}
+    implicit, explicit = (_try_shapes(config, {**shallow, **head}) for head in ({}, {"head_dim": width // heads}))
+    if implicit is None or implicit != explicit:
         return config
-    return _with(config, explicit) if _is_free(small, "head_dim", 2 * width // heads) else config
+    wider = {**shallow, "head_dim": 2 * width // heads}
+    return _with(config, {"head_dim": width // heads}) if _fits(config, wider, implicit) else config
 
 
-def _is_free(config: PreTrainedConfig, field: str, size: int) -> bool:
-    """Whether a field may change alone: shapes move, and the forward pass still fits together."""
+def _fits(config: PreTrainedConfig, fields: Mapping[str, Any], before: Shapes) -> bool:
+    """Whether these fields move shapes, and the forward pass still runs."""
     try:
-        changed = build_meta(_with(config, {field: size}))
+        changed = build_meta(_with(config, fields))
         trace(changed, 1)
     except (GrowcError, *REFUSALS):
         return False
-    return _shapes(changed) != _try_shapes(config)
+    return _shapes(changed) != before
 
 
 def expert_field(axes: Iterable[Axis], moe: Iterable[MoeSite]) -> str | None:
@@ -115,7 +117,7 @@ def _axis(config: PreTrainedConfig, base: Shapes, field: str, size: int, spread:
         size + 2,
         3 * size,
     ):  # the first size that validators and builders accept
-        moved = _try_shapes(_with(config, {field: changed}))
+        moved = _try_shapes(config, {field: changed})
         if moved is None:
             continue
         dims = tuple(
@@ -146,9 +148,11 @@ def _reduction(
     if depth.field is None or shown == layers:
         return config, whole
     lists = {name: getattr(config, name)[:shown] for name in depth.lists}
-    small = _with(config, {depth.field: shown, **lists})
-    shapes = _try_shapes(small)
-    return (small, shapes) if shapes is not None and shapes.items() <= whole.items() else (config, whole)
+    fields = {depth.field: shown, **lists}
+    shapes = _try_shapes(config, fields)
+    if shapes is None or not shapes.items() <= whole.items():
+        return config, whole
+    return _with(config, fields), shapes
 
 
 def _with(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
@@ -171,10 +175,11 @@ def _followed(
     }
 
 
-def _try_shapes(config: PreTrainedConfig) -> Shapes | None:
+def _try_shapes(config: PreTrainedConfig, fields: Mapping[str, Any]) -> Shapes | None:
+    """The shapes after a change of fields; None if the model cannot have those values."""
     try:
-        return _shapes(build_meta(config))
-    except GrowcError:  # this size is none that the model can have
+        return _shapes(build_meta(_with(config, fields)))
+    except (GrowcError, *REFUSALS):
         return None
 
 

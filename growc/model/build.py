@@ -38,6 +38,9 @@ REFUSALS = (
     AttributeError,
     RuntimeError,
     ArithmeticError,
+    AssertionError,
+    ImportError,
+    NameError,
 )
 """What transformers and torch raise at a config that they cannot build."""
 
@@ -61,7 +64,14 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         _unknown(model_type)
     limits.check(config)
-    return config
+    return _of_language(config)
+
+
+def _of_language(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The text part of a config whose causal language model is built from that part alone, as transformers does."""
+    text: PreTrainedConfig = config.get_text_config()
+    model: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return text if model.config_class is type(text) else config
 
 
 def canonical(config: PreTrainedConfig) -> dict[str, Any]:
@@ -88,8 +98,19 @@ def build_meta(config: PreTrainedConfig, dtype: torch.dtype = torch.bfloat16) ->
                 own, attn_implementation=attention.NAME, experts_implementation="batched_mm", dtype=dtype
             )
     except REFUSALS as error:
+        if isinstance(error, KeyError) and error.args == (attention.NAME,):
+            own_attention(config.model_type)
         _refuse(config.model_type, error)
     return model.eval()
+
+
+def own_attention(model_type: str) -> NoReturn:
+    """Refuse a model whose attention bypasses transformers' interface, so that no trace can tell it apart."""
+    fail(
+        "GROW204",
+        f"{model_type} computes attention in code of its own, which growc cannot follow",
+        help="only models that use transformers' attention interface can be traced",
+    )
 
 
 def _plain(rope: dict[str, Any]) -> dict[str, Any]:

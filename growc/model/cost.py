@@ -74,6 +74,11 @@ def _idle(moe: Iterable[MoeSite], tensors: Mapping[str, TensorInfo]) -> float:
     return sum(tensors[name].size * (1 - site.top_k / site.num_experts) for site in moe for name in site.expert_tensors)
 
 
+def multiplies(graph: fx.GraphModule) -> bool:
+    """Whether matrices are multiplied outside of leaf modules: attention, where it is not one opaque node."""
+    return any(node.op != "call_module" and node.target in PRODUCTS for node in graph.graph.nodes)
+
+
 def _products(graph: fx.GraphModule, node: fx.Node) -> int:
     """FLOPs of a node that multiplies matrices; 0 for all others."""
     args, kwargs = values(node.args), values(node.kwargs)

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from growc.diagnostics import fail
 from growc.model import axes, cost, layers, sites
-from growc.model.build import REFUSALS, build_meta, canonical, load_config
+from growc.model.build import REFUSALS, build_meta, canonical, load_config, own_attention
 from growc.model.graph import ModelGraph, TensorInfo
 from growc.model.trace import trace
 
@@ -45,6 +45,8 @@ def _inspect(key: str) -> ModelGraph:
     model = build_meta(config)
     graph = _trace(model)
     found = sites.find(graph, model)
+    if not found.attention and cost.multiplies(graph):
+        own_attention(config.model_type)
     blocks = layers.blocks(model, found.path)
     depth = axes.depth_of(config, len(blocks.letters))
     moved = axes.find(config, model, blocks, depth)

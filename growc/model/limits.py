@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from growc.diagnostics import Diagnostic, GrowcError
 
@@ -23,17 +24,18 @@ GROUPS = ("n_group",)
 
 def check(config: PreTrainedConfig) -> None:
     """Refuse negative sizes, absent layers and a router that chooses more than there is (GROW203)."""
+    fields: dict[str, Any] = config.to_dict()
     findings = [
         Diagnostic("GROW203", f"{name} is {size}", help="a size is a positive whole number")
-        for name, size in config.to_dict().items()
+        for name, size in fields.items()
         if isinstance(size, int) and size < 0 and SIZE.fullmatch(name)
     ]
     findings += [
         Diagnostic("GROW203", f"{name} is 0", help="a model needs at least one")
         for name in POSITIVE
-        if getattr(config, name, None) == 0
+        if fields.get(config.attribute_map.get(name, name)) == 0
     ]
-    experts, chosen, groups = (_first(config, names) for names in (EXPERTS, CHOSEN, GROUPS))
+    experts, chosen, groups = (_first(fields, names) for names in (EXPERTS, CHOSEN, GROUPS))
     if experts and groups and groups > 0 and experts % groups:
         findings.append(
             Diagnostic(
@@ -54,5 +56,5 @@ def check(config: PreTrainedConfig) -> None:
         raise GrowcError(findings)
 
 
-def _first(config: PreTrainedConfig, names: tuple[str, ...]) -> int | None:
-    return next((v for n in names if isinstance(v := getattr(config, n, None), int)), None)
+def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    return next((size for name in names if isinstance(size := fields.get(name), int)), None)

@@ -7,6 +7,7 @@ routers, fused experts. Batch size and sequence length are baked into the graph.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import TYPE_CHECKING, Any, cast
@@ -53,6 +54,9 @@ class MetaProxy(fx.Proxy):
         indexed = cast(Any, self)  # fx gives proxies their operators when it is imported
         return (indexed[index] for index in range(len(self)))
 
+    def __setitem__(self, index: Any, item: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, item), {})
+
     def __len__(self) -> int:
         return len(value(self.node))
 
@@ -82,7 +86,9 @@ class MetaTracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        return forward(*args, **kwargs) if self.computing else super().call_module(m, forward, args, kwargs)
+        if self.computing or m not in (self.submodule_paths or ()):  # a function that makes its module when called
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     @override
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
@@ -137,8 +143,8 @@ class _TokensToLogits(nn.Module):
 
 
 def _has_effect(node: fx.Node) -> bool:
-    """In-place methods end in an underscore; dropping one for lack of users would change what comes after."""
-    return node.is_impure() or str(node.target).endswith("_")
+    """In-place methods end in an underscore; to drop one for lack of users would change what comes after."""
+    return node.is_impure() or node.target is operator.setitem or str(node.target).endswith("_")
 
 
 def trace(model: PreTrainedModel, sequence_length: int) -> fx.GraphModule:

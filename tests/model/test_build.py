@@ -73,6 +73,21 @@ def test_positions_with_long_and_short_factors_can_be_traced() -> None:
     assert inspect({**FAMILIES["phimoe"], "rope_parameters": rope}, 16).layers == 2
 
 
+@pytest.mark.parametrize("model_type", ["falcon", "bloom"])
+def test_attention_outside_of_the_interface_is_refused(refused: Refused, model_type: str) -> None:
+    assert "computes attention in code of its own" in refused(lambda: inspect({"model_type": model_type}, 16))[0]
+
+
+def test_a_composite_config_means_its_language_model() -> None:
+    whole = inspect({"model_type": "llama4", "text_config": FAMILIES["llama4_text"]}, 16)
+    assert whole == inspect(FAMILIES["llama4_text"], 16)
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_next", "doge"])
+def test_modules_made_in_passing_and_masks_by_name(model_type: str) -> None:
+    assert inspect({"model_type": model_type, "num_hidden_layers": 4, "layer_types": None}, 16).unreached == ()
+
+
 def test_a_meta_model_is_on_meta_and_leaves_its_config_alone() -> None:
     config = load_config(MOE)
     before = config.to_dict()

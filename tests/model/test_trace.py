@@ -65,4 +65,4 @@ def test_what_the_tracer_needs_of_fx(family: str) -> None:
 def test_the_opaque_attention_has_no_kernel() -> None:
     q = torch.zeros(1, 2, 3, 4)
     with pytest.raises(NotImplementedError):
-        torch.ops.growc.attention(q, q, q, None, 0, 1.0)
+        torch.ops.growc.attention(q, q, q, [], 0, 1.0)
