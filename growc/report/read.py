@@ -11,14 +11,13 @@ import numpy as np
 
 from growc.diagnostics import fail
 from growc.plan.freeze import read_plan
-from growc.plan.plan import Plan
+from growc.plan.plan import InvariantRecord, Plan
 from growc.plan.plan import Stage as PlannedStage
-from growc.report.history import ARMS, Clock, Curve, Floats, Leg, Run, Stage, Trail
+from growc.report.clock import length, sessions, wall
+from growc.report.history import Clock, Curve, Floats, Run, Stage, mean
 from growc.report.records import Event, Result, Row, Summary, read_lines, read_record
+from growc.report.trails import trails
 from growc.run.folder import RunFolder
-
-ARM_NAMES = {"main": "grown", "fixed_source": "source alone", "fixed_target": "from scratch"}
-"""What the arms are called in pictures and tables."""
 
 SOURCE = "source"
 
@@ -53,39 +52,41 @@ def _read(path: Path) -> Run:
     if not any(stage.result for stage in stages):
         fail("GROW631", f"no stage of {path} is finished", help="wait for the first stage, or resume the run")
     summary = read_record(folder.summary, Summary) if folder.summary.exists() else Summary()
-    settled = {(i.name, i.stage): i for i in summary.invariants}
-    starts = [event.time for event in journal if event.event == "run_started"]
-    machine = next((event for event in reversed(journal) if event.event == "run_started"), None)
-    trails = _trails(stages)
+    starts = sessions(journal)
     return Run(
         path=folder.path,
         label=plan.name,
         plan=plan,
         stages=stages,
-        trails=trails,
+        trails=trails(stages),
         comparison=summary.comparison,
-        invariants=tuple(settled.pop((i.name, i.stage), i) for i in plan.invariants) + tuple(settled.values()),
-        seconds=sum(_sessions(journal)),
+        invariants=_settled(plan, stages, summary),
+        seconds=sum(map(length, starts)),
         ended=journal[-1].time if journal else None,
-        sessions=max(len(starts), 1),
-        machine=_machine(machine) if machine else "",
+        sessions=len(starts),
+        machine=_machine(starts[-1][0]) if starts else "",
     )
+
+
+def _settled(plan: Plan, stages: tuple[Stage, ...], summary: Summary) -> tuple[InvariantRecord, ...]:
+    """The plan's invariants with what was measured; a summary says it, and before that the growths themselves."""
+    measured = {(i.name, i.stage): i for i in summary.invariants}
+    changes = {
+        stage.name: mean(stage.result.val_losses) - mean(stage.result.val_losses_before)
+        for stage in stages
+        if stage.result and stage.result.val_losses_before
+    }
+    for i in plan.invariants:
+        if i.name == "loss" and i.stage in changes and i.limit is not None:
+            held = changes[i.stage] <= i.limit
+            settled = i.model_copy(update={"status": "held" if held else "broken", "value": changes[i.stage]})
+            measured.setdefault((i.name, i.stage), settled)
+    return tuple(measured.pop((i.name, i.stage), i) for i in plan.invariants) + tuple(measured.values())
 
 
 def _machine(event: Event) -> str:
     ranks = f"{event.ranks} rank{'s' * (event.ranks != 1)}" if event.ranks else ""
     return ", ".join(part for part in (ranks, event.layout, event.device) if part)
-
-
-def _sessions(journal: list[Event]) -> list[float]:
-    """Seconds of every session; the time between an interruption and its resumption belongs to none."""
-    lengths, began = list[float](), None
-    for before, event in zip([None, *journal], journal, strict=False):
-        if began is None or event.event == "run_started":
-            if began is not None and before is not None:
-                lengths.append(before.time - began)
-            began = event.time
-    return [*lengths, journal[-1].time - began] if began is not None else lengths
 
 
 def _stage(folder: RunFolder, planned: PlannedStage, plan: Plan, journal: list[Event]) -> Stage | None:
@@ -106,7 +107,7 @@ def _stage(folder: RunFolder, planned: PlannedStage, plan: Plan, journal: list[E
         start=name if name in known else None,
         from_stable=start.endswith(".stable"),
         curve=_curve(rows, batch),
-        clock=Clock(training, (result.seconds or 0.0) if result else 0.0, _wall(planned.name, journal)),
+        clock=Clock(training, (result.seconds or 0.0) if result else 0.0, wall(planned.name, journal)),
         done_tokens=max((row.step for row in rows), default=0) * batch,
         stable_tokens=saved[-1] * batch if saved else None,
         result=result,
@@ -122,48 +123,3 @@ def _curve(rows: list[Row], batch: float) -> Curve:
 def _columns(pairs: list[tuple[float, float]]) -> tuple[Floats, Floats]:
     array = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     return array[:, 0], array[:, 1]
-
-
-def _wall(name: str, journal: list[Event]) -> float:
-    """Seconds between the starts of a stage and the last that was heard of it in the same session."""
-    total, began, last = 0.0, None, 0.0
-    for event in journal:
-        if event.event == "run_started" and began is not None:
-            total, began = total + last - began, None
-        if began is None:
-            if event.event == "stage_started" and event.stage == name:
-                began = event.time
-        elif event.event == "stage_started" and event.stage == name:
-            total, began = total + last - began, event.time
-        elif event.event == "stage_finished" and event.stage == name:
-            total, began = total + event.time - began, None
-        last = event.time
-    return total + (last - began if began is not None else 0.0)
-
-
-def _trails(stages: tuple[Stage, ...]) -> tuple[Trail, ...]:
-    """One trail per stage that nothing else starts from, the arm's last stage told apart from its branches."""
-    by_name = {stage.name: stage for stage in stages}
-    started_from = {stage.start for stage in stages}
-    ends = [stage for stage in stages if stage.name not in started_from]
-    trails: list[Trail] = []
-    for arm in ARMS:
-        mine = [stage for stage in ends if stage.arm == arm]
-        for end in mine:
-            label = ARM_NAMES[arm] if end is mine[-1] else f"{ARM_NAMES[arm]}, to {end.name}"
-            trails.append(Trail(arm, label, _legs(end, by_name)))
-    return tuple(trails)
-
-
-def _legs(end: Stage, stages: dict[str, Stage]) -> tuple[Leg, ...]:
-    """The stages on the way to `end`; each counts as far as the next one took it."""
-    way = [(end, end.done_tokens)]
-    while (start := way[-1][0].start) is not None and start in stages:
-        before, later = stages[start], way[-1][0]
-        stable = before.stable_tokens if later.from_stable else None
-        way.append((before, before.done_tokens if stable is None else stable))
-    legs, offset = list[Leg](), 0.0
-    for stage, tokens in reversed(way):
-        legs.append(Leg(stage, offset, tokens))
-        offset += tokens
-    return tuple(legs)

@@ -187,7 +187,7 @@ _MARKS = {
 def invariant_rows(run: Run) -> list[InvariantRow]:
     """All invariants of the plan, with what the run measured."""
     return [
-        InvariantRow(*_MARKS[i.status], i.name, i.stage, _value(i.name, i.value), _value(i.name, i.limit), i.detail)
+        InvariantRow(*_MARKS[i.status], i.name, i.stage, _value(i.name, i.value), _limit(i.name, i.limit), i.detail)
         for i in run.invariants
     ]
 
@@ -196,3 +196,7 @@ def _value(name: str, value: float | None) -> str:
     if name == "active_flops":
         return percent(value)
     return f"{change(value)} nats" if name == "loss" and value is not None else plain(value)
+
+
+def _limit(name: str, limit: float | None) -> str:
+    return f"{plain(limit)} nats" if name == "loss" and limit is not None else _value(name, limit)

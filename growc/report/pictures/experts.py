@@ -102,7 +102,7 @@ def worst_load(runs: tuple[Run, ...]) -> Picture | None:
     return picture(
         "max-load",
         "Busiest expert of each layer",
-        "1 is perfectly even (dashed). It bounds the wait for the slowest expert when experts run on different devices.",
+        "1 is perfectly even (dashed). It bounds the wait for the slowest expert when experts are on several devices.",
         paint,
         (HALF, _height(len(shown))),
     )

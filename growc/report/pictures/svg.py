@@ -47,7 +47,7 @@ _STYLE = {
     "ytick.labelsize": 10.0,
 }
 
-WIDE, HALF, NARROW = 860, 420, 360
+WIDE, HALF, NARROW = 860, 400, 360
 """Widths in pixels: the page, half of it, and a phone."""
 
 
@@ -102,9 +102,7 @@ def _inline(text: str, title: str, size: tuple[int, int]) -> Markup:
         f'aria-label="{escape(title)}">'
     )
     body = head + body[body.index(">") + 1 :]
-    body = re.sub(
-        r'<g id="(?!m|p)[^"]*">|<g id="(?:matplotlib|patch)[^"]*">', "<g>", body
-    )  # ids that nothing refers to
+    body = re.sub('(<g) id="[^"]*"', r"\1", body)  # nothing refers to groups, and the names repeat
     return Markup(re.sub(r'style="[^"]*"', lambda found: _variables(found[0]), body))
 
 
