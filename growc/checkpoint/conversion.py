@@ -8,7 +8,7 @@ names and shapes are known before a byte is read, and on a few tensors at a time
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -70,20 +70,21 @@ class Loading:
         order = {name: position for position, name in enumerate(known)}
         self.loads = sorted(found.values(), key=lambda load: order[load.first])
 
-    def convert(self, load: Load, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors in memory that `load` makes of `tensors`, given by disk name.
+    def convert(self, load: Load, read: Callable[[str], Tensor]) -> dict[str, Tensor]:
+        """The tensors in memory that `load` makes of those on disk, which `read` gives by name.
 
         Raises:
             RuntimeError, ValueError: their shapes do not fit together.
         """
+        names = [name for name, _ in load.members]
         if load.converter is None:
-            if len(tensors) > 1:
-                raise ValueError(f"{' and '.join(tensors)} are the same tensor")
-            return {load.first: next(iter(tensors.values()))}
+            if len(names) > 1:
+                raise ValueError(f"{' and '.join(names)} are the same tensor")
+            return {load.first: read(names[0])}
         converter = copy.deepcopy(load.converter)
         for name, pattern in load.members:
             # The annotation asks for a future; finished tensors are what saving passes, too.
-            converter.add_tensor(load.first, name, pattern, tensors[name])  # pyright: ignore[reportArgumentType]
+            converter.add_tensor(load.first, name, pattern, read(name))  # pyright: ignore[reportArgumentType]
         made = converter.convert(load.first, model=self._model, config=self._model.config)
         return {
             name: tensor[0] if isinstance(tensor, list) else tensor  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -44,9 +44,8 @@ class FolderTensors:
         self._kept: tuple[Load, dict[str, Tensor]] | None = None
         shapes: dict[str, tuple[int, ...]] = {}
         for load in self._loading.loads:
-            described = {name: self._described(name) for name, _ in load.members}
             try:
-                made = self._loading.convert(load, described)
+                made = self._loading.convert(load, self._described)
             except (RuntimeError, ValueError) as error:
                 self._differ([f"the tensors of {load.first} do not fit together: {' '.join(str(error).split())}"])
             for name, tensor in made.items():
@@ -73,8 +72,7 @@ class FolderTensors:
         load = self._load_of[name]
         if self._kept is None or self._kept[0] is not load:
             self._kept = None  # frees the tensors before the next are read
-            read = {disk: self._read(disk) for disk, _ in load.members}
-            self._kept = load, self._loading.convert(load, read)
+            self._kept = load, self._loading.convert(load, self._read)
         return InMemory({name: self._kept[1][self._stored_as.get(name, name)]})
 
     def _entry(self, name: str) -> Entry:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.checkpoint.atomic import write_json
@@ -83,15 +82,16 @@ def write_weights(folder: Path, layout: Layout, grown: Grown) -> None:
     writer = ShardWriter(folder, layout.shards)
     try:
         for group in layout.groups:
-            for name, tensor in _converted(layout.model, group, grown).items():
-                writer.write(name, tensor)
+            _write_group(writer, layout.model, group, grown)
     finally:
         writer.close()
     write_index(folder, layout.shards, grown.rewrite.grown.cost.total_params)
 
 
-def _converted(model: PreTrainedModel, group: tuple[str, ...], grown: Grown) -> dict[str, Tensor]:
-    return to_disk(model, {name: grown.whole(name) for name in group})
+def _write_group(writer: ShardWriter, model: PreTrainedModel, group: tuple[str, ...], grown: Grown) -> None:
+    """A function of its own, so that no tensor outlives its group."""
+    for name, tensor in to_disk(model, {name: grown.whole(name) for name in group}).items():
+        writer.write(name, tensor)
 
 
 def write_config(folder: Path, graph: ModelGraph, dtype: str | None) -> None:

@@ -647,9 +647,10 @@ CODES: dict[str, Code] = {
         ExitCode.CANNOT_RUN,
     ),
     "GROW646": Code(
-        "A source that changed while it was read",
-        "A weight file is shorter than it was when its header was read: something else is writing to\n"
-        "it. The grown checkpoint was discarded. Wait until the source is complete, and start again.",
+        "A source that cannot be read to its end",
+        "The system refused to read a weight file, or the file is shorter than it was when its header\n"
+        "was read: something else is writing to it. The grown checkpoint was discarded. Wait until the\n"
+        "source is complete and readable, and start again.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW647": Code(
