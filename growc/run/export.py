@@ -14,18 +14,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc import __version__
 from growc.checkpoint.atomic import commit, write_json
+from growc.checkpoint.write import LINEAGE, TRAINING
 from growc.model import ModelGraph
 from growc.model.build import canonical, load_config
 from growc.operators.operator import Replicas
 from growc.run.distribute import full, named_state
 from growc.run.optimizer import State
 from growc.run.state import write_state
-
-TRAINING = "training"
-"""Folder of the training state inside a checkpoint."""
-
-LINEAGE = "growc.json"
-"""File in a checkpoint that says where it came from."""
 
 
 def save_checkpoint(

@@ -13,10 +13,10 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.checkpoint.atomic import appears
+from growc.checkpoint.write import TRAINING
 from growc.model import ModelSource
 from growc.model.build import canonical, load_config
 from growc.run.distribute import named_state
-from growc.run.export import TRAINING
 from growc.run.state import write_state
 
 

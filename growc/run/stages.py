@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from growc.checkpoint.atomic import read_json, write_json
+from growc.checkpoint.write import TRAINING
 from growc.diagnostics import fail
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
 from growc.model import ModelGraph, ModelSource, inspect
@@ -23,7 +24,7 @@ from growc.run import grow as growing
 from growc.run.balance import Load
 from growc.run.data import Corpus, Tokens
 from growc.run.distribute import build_model, named_state
-from growc.run.export import TRAINING, save_checkpoint, sibling_cosines
+from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
 from growc.run.grow import Place, Windows
 from growc.run.journal import append_rows, events, record
