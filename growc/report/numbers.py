@@ -69,7 +69,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return NONE
     if seconds < 60:
-        return f"{_three(seconds)} s" if seconds < 9.95 else f"{seconds:.0f} s"
+        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if not hours:

@@ -18,13 +18,6 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Decision(_Record):
-    """What one operator did in a grow stage: copies of every source expert, by layer."""
-
-    op: str
-    replicas: dict[int, tuple[int, ...]] = {}
-
-
 class Result(_Record):
     """`result.json` of a finished stage. Losses are per validation window, in nats per token.
 
@@ -36,17 +29,15 @@ class Result(_Record):
     val_losses_before: tuple[float, ...] | None = None
     predicted_val_losses: tuple[float, ...] | None = None
     k_eff: dict[int, float] | None = None
-    operators: tuple[Decision, ...] = ()
     seconds: float | None = None
     load: dict[int, tuple[int, ...]] = {}
     sibling_cosine: dict[int, float] = {}
 
 
 class Row(_Record):
-    """A line of `metrics.jsonl`: either of training (`tokens`, `loss`, `tokens_per_second`) or of validation."""
+    """A line of `metrics.jsonl`: either of training (`loss`, `tokens_per_second`) or of validation (`val_loss`)."""
 
     step: int
-    tokens: int | None = None
     loss: float | None = None
     tokens_per_second: float | None = None
     val_loss: float | None = None

@@ -51,7 +51,7 @@ def load_curves(runs: tuple[Run, ...]) -> Picture | None:
             axes.axhline(1, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)))
             axes.set_title(trail_name(run, trail, runs))
             _percent_axis(axes)
-        panels[0].set_ylim(bottom=0)
+        _from_zero(*panels[: len(shown)])
         for axes in panels[len(shown) :]:
             axes.set_visible(False)
         for axes in panels[::across]:
@@ -77,6 +77,12 @@ def _thinned(sizes: Floats) -> tuple[Floats, Floats]:
     return (at + 0.5) / len(sizes), sizes[at]
 
 
+def _from_zero(*panels: Axes) -> None:
+    """Show all from zero on, with room for the highest mark; the panels share their scale."""
+    tops = [axes.dataLim.y1 for axes in panels if np.isfinite(axes.dataLim.y1)]
+    panels[0].set_ylim(0, 1.08 * max(tops, default=1) or 1)
+
+
 def _percent_axis(axes: Axes) -> None:
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75], ["0 %", "25 %", "50 %", "75 %"])
@@ -94,7 +100,7 @@ def worst_load(runs: tuple[Run, ...]) -> Picture | None:
         for run, trail in shown:
             worst = {layer: float(sizes[0]) for layer, sizes in loads(trail).items()}
             _by_layer(axes, worst, styles[run.label, trail.label], trail_name(run, trail, runs))
-        axes.set_ylim(bottom=0)
+        _from_zero(axes)
         axes.axhline(1, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)))
         axes.set_ylabel("busiest expert / mean")
         _layers(axes, figure, legend=len(shown) > 1)
@@ -120,7 +126,7 @@ def divergence(runs: tuple[Run, ...]) -> Picture | None:
             assert trail.end.result
             apart = {layer: 1 - cosine for layer, cosine in sorted(trail.end.result.sibling_cosine.items())}
             _by_layer(axes, apart, styles[run.label, trail.label], trail_name(run, trail, runs))
-        axes.set_ylim(bottom=0)
+        _from_zero(axes)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
         axes.set_ylabel("1 \N{MINUS SIGN} cosine")
         _layers(axes, figure, legend=len(shown) > 1)

@@ -16,7 +16,7 @@ from growc.report.numbers import loss, tick
 from growc.report.palette import INK, MUTED, PREDICTED, SHARED, SURFACE, Look, looks, trail_name
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
 
-MOST_POINTS, FEWEST_POINTS, STEPS_PER_POINT = 240, 60, 8
+MOST_POINTS, FEWEST_POINTS, STEPS_PER_POINT = 200, 30, 8
 """A training curve is drawn as means over bins of steps, which also smooths it lightly."""
 
 _START_UP = 0.05
@@ -71,7 +71,8 @@ def loss_curves(runs: tuple[Run, ...]) -> Picture:
     return picture(
         "loss",
         "Loss over training tokens",
-        "Lines: training loss, averaged over a few steps. Marks: validation loss. Tokens are counted along each arm's "
+        "Marks: validation loss. Faint lines: training loss, averaged over a few steps. "
+        "Tokens are counted along each arm's "
         "own path, so arms that share a stage share its curve.",
         paint,
         (WIDE, 340 + 18 * rows),
@@ -82,23 +83,35 @@ def loss_curves(runs: tuple[Run, ...]) -> Picture:
 def _pieces(run: Run, styles: dict[tuple[str, str], Look]) -> Iterator[_Drawn]:
     """Every stage once; what several trails pass through counts as shared."""
     passed = [leg.stage.name for trail in run.trails for leg in trail.legs]
-    seen = set[str]()
+    known, seen = _known(run), set[str]()
     for trail in run.trails:
         for leg in trail.legs:
             name = leg.stage.name
             if name in seen or leg.stage.grows:
                 continue
             seen.add(name)
-            yield _drawn(leg, styles[run.label, trail.label], shared=passed.count(name) > 1)
+            start = known.get((leg.stage.start, leg.stage.from_stable))
+            yield _drawn(leg, start, styles[run.label, trail.label], shared=passed.count(name) > 1)
 
 
-def _drawn(leg: Leg, look: Look, *, shared: bool) -> _Drawn:
+def _known(run: Run) -> dict[tuple[str | None, bool], float]:
+    """Validation losses of the states on both sides of every growth, by stage and whether before its anneal."""
+    known: dict[tuple[str | None, bool], float] = {}
+    for stage in run.grown():
+        assert stage.result and stage.result.val_losses_before
+        known[stage.start, stage.from_stable] = mean(stage.result.val_losses_before)
+        known[stage.name, False] = mean(stage.result.val_losses)
+    return known
+
+
+def _drawn(leg: Leg, start: float | None, look: Look, *, shared: bool) -> _Drawn:
     curve = leg.stage.curve
     on, val_on = curve.tokens <= leg.tokens, curve.val_tokens <= leg.tokens
     tokens, losses = _binned(curve.tokens[on], curve.loss[on])
-    return _Drawn(
-        leg.offset + tokens, losses, leg.offset + curve.val_tokens[val_on], curve.val_loss[val_on], look, shared
-    )
+    val_tokens, val_losses = curve.val_tokens[val_on], curve.val_loss[val_on]
+    if start is not None:
+        val_tokens, val_losses = np.insert(val_tokens, 0, 0.0), np.insert(val_losses, 0, start)
+    return _Drawn(leg.offset + tokens, losses, leg.offset + val_tokens, val_losses, look, shared)
 
 
 def _binned(tokens: Floats, losses: Floats) -> tuple[Floats, Floats]:
@@ -149,6 +162,7 @@ def _after(axes: Axes, drawn: list[_Drawn], growths: list[_Growth]) -> None:
             axes.annotate(
                 f"plain duplication {loss(growth.predicted)}", (growth.tokens + 0.035 * width, growth.predicted),
                 xytext=(4, 0), textcoords="offset points", va="center", fontsize=10, color=PREDICTED,
+                bbox={"facecolor": SURFACE, "edgecolor": "none", "alpha": 0.8, "pad": 1}, zorder=7,
             )  # fmt: skip
 
 
@@ -156,9 +170,9 @@ def _curves(axes: Axes, drawn: list[_Drawn], growths: list[_Growth], *, named: b
     for piece in drawn:
         colour = SHARED if piece.shared else piece.look.colour
         dashes = "solid" if piece.shared else piece.look.dashes
-        axes.plot(piece.tokens, piece.losses, color=colour, linestyle=dashes, linewidth=1.5, alpha=0.85)
+        axes.plot(piece.tokens, piece.losses, color=colour, linestyle=dashes, linewidth=1.0, alpha=0.5)
         axes.plot(
-            piece.val_tokens, piece.val_losses, color=colour, linestyle="none", marker=piece.look.marker,
+            piece.val_tokens, piece.val_losses, color=colour, linestyle=dashes, linewidth=1.7, marker=piece.look.marker,
             markersize=6, markeredgecolor=SURFACE, markeredgewidth=0.8, zorder=4,
         )  # fmt: skip
     for growth in growths:
