@@ -1,5 +1,5 @@
-"""`python -m growc`, for launchers such as torchrun."""
+"""`python -m growc`, and `torchrun -m growc run ...` on a cluster."""
 
 from growc.cli.main import main
 
-main()
+main(prog_name="growc")

@@ -48,9 +48,11 @@ def shrink(graph: ModelGraph, depth: int) -> dict[str, Any]:
     # Widths that follow from others (DeepSeek's head_dim) move no shape; the family derives them again.
     moved = {axis.field for axis in graph.axes}
     config = {k: v for k, v in config.items() if k in moved or not k.endswith("_dim")}
-    if "hidden_size" in config:  # some families insist on a multiple of the number of heads
-        whole = heads.get("num_attention_heads", 1)
+    if "hidden_size" in config:  # some families insist on a whole number of even heads
+        whole = 4 * heads.get("num_attention_heads", 1)
         config["hidden_size"] = min(graph.config["hidden_size"], -(-2 * WIDTH // whole) * whole)
+        if "head_dim" in moved and _heads_fill_the_stream(graph.config):
+            config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
     config |= {name: None for name in TOKENS if name in config}
     if "rope_parameters" in config:
         config["rope_parameters"] = _plain_rope(config["rope_parameters"])
@@ -73,6 +75,11 @@ def _heads(config: Mapping[str, Any]) -> dict[str, int]:
         return {"num_attention_heads": query} | ({"num_key_value_heads": key_value} if key_value else {})
     least = 2 if query == key_value and query % 2 == 0 else 1
     return {"num_attention_heads": query * least // key_value, "num_key_value_heads": least}
+
+
+def _heads_fill_the_stream(config: Mapping[str, Any]) -> bool:
+    """Whether all heads together are as wide as the residual stream; some families run with nothing else."""
+    return config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]
 
 
 def _plain_rope(rope: Any) -> Any:

@@ -271,7 +271,8 @@ CODES: dict[str, Code] = {
         "A model that cannot be traced",
         "growc follows the forward pass on the meta device, where tensors have shapes but no values. A\n"
         "model whose Python code branches on the values of tensors cannot be followed, nor one whose sizes\n"
-        "do not fit together. The message is the one raised inside the model.",
+        "do not fit together: the message is then the one raised inside the model. Models that do not use\n"
+        "the attention interface of transformers are refused too, as their cost would be miscounted.",
     ),
     "GROW205": Code(
         "A model folder or config that cannot be read",

@@ -69,9 +69,9 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
 
 def _of_language(config: PreTrainedConfig) -> PreTrainedConfig:
     """The text part of a config whose causal language model is built from that part alone, as transformers does."""
-    text: PreTrainedConfig = config.get_text_config()
-    model: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    return text if model.config_class is type(text) else config
+    text, model = config.sub_configs.get("text_config"), cast(Any, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
+    alone = text is not None and model.config_class is text and text in MODEL_FOR_CAUSAL_LM_MAPPING
+    return config.get_text_config() if alone else config
 
 
 def canonical(config: PreTrainedConfig) -> dict[str, Any]:
@@ -105,10 +105,10 @@ def build_meta(config: PreTrainedConfig, dtype: torch.dtype = torch.bfloat16) ->
 
 
 def own_attention(model_type: str) -> NoReturn:
-    """Refuse a model whose attention bypasses transformers' interface, so that no trace can tell it apart."""
+    """Refuse a model whose attention (or recurrence) bypasses transformers' interface: its cost would be wrong."""
     fail(
         "GROW204",
-        f"{model_type} computes attention in code of its own, which growc cannot follow",
+        f"{model_type} mixes positions in code of its own, which growc cannot follow",
         help="only models that use transformers' attention interface can be traced",
     )
 

@@ -39,7 +39,8 @@ def count(
 ) -> Cost:
     """The cost of a traced model; `head` is the module that gives the logits.
 
-    Of blocks that are alike, the first is counted for all.
+    Of blocks that are alike, the first is counted for all. Recurrences beside attention (hybrid models) are counted
+    at the length of the trace.
     """
     parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     per_position: dict[int | None, float] = defaultdict(float)

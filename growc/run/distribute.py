@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ LOADED = "_is_hf_initialized"
 
 def start() -> torch.device:
     """Join the process group that torchrun set up: NCCL where there is a GPU, gloo else. Returns this rank's device."""
+    # It warns that gathering strided shards takes two collectives; that happens once per stage, at the export.
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from growc.run.distribute import full, local
+from growc.run.distribute import local
 from growc.spec.schema import AdamW, Optimizer, Schedule, Wsd
 
 STATE: dict[str, set[str]] = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
@@ -82,23 +83,22 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+@torch.no_grad()
 def clip(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
     """Scale gradients so that their global norm is at most `limit`; returns the norm before.
 
-    Experts and dense tensors live on different meshes, which torch's own clipping refuses to mix: the norms are taken
-    mesh by mesh and combined.
+    Experts and dense tensors live on different meshes, which torch's own clipping refuses to mix. Every element of a
+    sharded gradient is on exactly one rank, so one sum of squares over all ranks is the global norm of both.
     """
-    by_mesh: dict[object, list[nn.Parameter]] = {}
-    for parameter in parameters:
-        if parameter.grad is not None:
-            mesh = parameter.grad.device_mesh if isinstance(parameter.grad, DTensor) else None
-            by_mesh.setdefault(mesh, []).append(parameter)
-    norms: list[Tensor] = []
-    for group in by_mesh.values():
-        norm = nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
-        norms.append(full(norm))
-    total = torch.linalg.vector_norm(torch.stack(norms))
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    shards = [local(gradient) for gradient in gradients]
+    squares = torch.stack([shard.float().square().sum() for shard in shards]).sum()
+    if any(isinstance(gradient, DTensor) for gradient in gradients):
+        assert all(isinstance(gradient, DTensor) for gradient in gradients), "a replicated gradient would count twice"
+        dist.all_reduce(squares)
+    norm = squares.sqrt()
     if limit is not None:
-        for group in by_mesh.values():
-            nn.utils.clip_grads_with_norm_(group, limit, total)
-    return float(total)
+        scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+        for shard in shards:
+            shard.mul_(scale)
+    return float(norm)

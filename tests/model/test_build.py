@@ -75,7 +75,7 @@ def test_positions_with_long_and_short_factors_can_be_traced() -> None:
 
 @pytest.mark.parametrize("model_type", ["falcon", "bloom"])
 def test_attention_outside_of_the_interface_is_refused(refused: Refused, model_type: str) -> None:
-    assert "computes attention in code of its own" in refused(lambda: inspect({"model_type": model_type}, 16))[0]
+    assert "mixes positions in code of its own" in refused(lambda: inspect({"model_type": model_type}, 16))[0]
 
 
 def test_a_composite_config_means_its_language_model() -> None:

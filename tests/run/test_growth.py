@@ -83,8 +83,10 @@ def test_every_family_trains_grows_and_loads(tmp_path: Path, family: str) -> Non
 
 
 def test_a_broken_loss_invariant_stops_the_run(tmp_path: Path) -> None:
-    stages = _stages(routing="free")
-    path = tiny.spec(tmp_path, stages=stages, invariants={"loss": {"max_increase": 1e-5}})
+    stages = [{"name": "pretrain", "train": {"steps": 40, "data": "pretrain"}}, *_stages(routing="free")[1:]]
+    training = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 3e-3}}
+    invariants = {"loss": {"max_increase": 1e-5}}
+    path = tiny.spec(tmp_path, stages=stages, training=training, invariants=invariants)
     output = tiny.run(path, tmp_path / "run", 1, code=1)
     assert "GROW450" in output
     assert "Traceback" not in output

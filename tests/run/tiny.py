@@ -69,7 +69,7 @@ def spec(folder: Path, family: str = "glm4_moe", **changes: Any) -> Path:
 
 def start(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str) -> subprocess.Popen[str]:
     """Start `growc run` as a user would, one thread a rank."""
-    command = [sys.executable, "-m", "growc.cli.main", "run", str(spec_path), "--run-dir", str(run_dir)]
+    command = [sys.executable, "-m", "growc", "run", str(spec_path), "--run-dir", str(run_dir)]
     command += ["--nproc", str(nproc), *(part for override in overrides for part in ("--set", override))]
     return subprocess.Popen(
         command,

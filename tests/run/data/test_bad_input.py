@@ -178,9 +178,7 @@ def test_a_token_beyond_the_vocabulary(tmp_path: Path) -> None:
     ids = np.zeros(700_000, dtype="<u2")
     ids[600_001] = 300
     ids.tofile(tmp_path / "a.bin")
-    said = refused(
-        tmp_path, {"kind": "tokens", "path": "a.bin", "dtype": "uint16"}, parts={"a": 0.5, "b": 0.5}
-    )
+    said = refused(tmp_path, {"kind": "tokens", "path": "a.bin", "dtype": "uint16"}, parts={"a": 0.5, "b": 0.5})
     assert said.code == "GROW509"
     assert "token 300 at position 600001" in said.message
 

@@ -91,9 +91,7 @@ def test_json_lines_come_through_unchanged(
     lines: list[str], ascii_only: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     base = tmp_path_factory.mktemp("jsonl")
-    rows = [
-        json.dumps({"id": i, "body": line + "."}, ensure_ascii=ascii_only) for i, line in enumerate(lines)
-    ]
+    rows = [json.dumps({"id": i, "body": line + "."}, ensure_ascii=ascii_only) for i, line in enumerate(lines)]
     (base / "texts.jsonl").write_text("\n".join(rows) + "\n\n", encoding="utf-8")
     data = section(
         {"kind": "jsonl", "path": "texts.jsonl", "field": "body"}, parts=HALVES, validation={"fraction": 0.2}
@@ -116,9 +114,7 @@ def test_a_document_longer_than_a_chunk_is_one_document(tmp_path: Path) -> None:
 def test_flat_tokens_are_used_where_they_lie(tmp_path: Path, dtype: str) -> None:
     ids = np.arange(1000) % 300
     ids.astype(np.dtype(dtype).newbyteorder("<")).tofile(tmp_path / "ids.bin")
-    data = section(
-        {"kind": "tokens", "path": "ids.bin", "dtype": dtype}, parts=HALVES, validation={"fraction": 0.1}
-    )
+    data = section({"kind": "tokens", "path": "ids.bin", "dtype": dtype}, parts=HALVES, validation={"fraction": 0.1})
     corpus = prepared(tmp_path, data, vocab_size=300)
     assert [path.name for path in corpus.folder.iterdir()] == ["manifest.json"]
     read = [content(corpus.part("one")), content(corpus.part("two")), content(corpus.validation)]
@@ -131,9 +127,7 @@ def test_flat_tokens_are_used_where_they_lie(tmp_path: Path, dtype: str) -> None
 def test_several_token_files_are_split_by_file(tmp_path: Path) -> None:
     for i in range(10):
         np.full(100, i, "<u2").tofile(tmp_path / f"{i}.bin")
-    data = section(
-        {"kind": "tokens", "path": "*.bin", "dtype": "uint16"}, parts=HALVES, validation={"fraction": 0.2}
-    )
+    data = section({"kind": "tokens", "path": "*.bin", "dtype": "uint16"}, parts=HALVES, validation={"fraction": 0.2})
     corpus = prepared(tmp_path, data)
     parts = [set(content(tokens)) for tokens in (corpus.part("one"), corpus.part("two"), corpus.validation)]
     assert [len(part) for part in parts] == [4, 4, 2]
@@ -184,9 +178,7 @@ def test_prepared_data_is_made_anew_when_it_would_differ(tmp_path: Path, change:
         data = section(train, parts=dict(reversed(HALVES.items())))
     if change == "text":
         (tmp_path / "texts" / "000.txt").write_text("something else")
-    again = prepared(
-        tmp_path, data, seed=int(change == "seed"), vocab_size=257 if change == "vocabulary" else 256
-    )
+    again = prepared(tmp_path, data, seed=int(change == "seed"), vocab_size=257 if change == "vocabulary" else 256)
     assert again.manifest.key != before.manifest.key
     assert open_corpus(again.folder).manifest == again.manifest
     assert [path.name for path in tmp_path.iterdir() if "cache" in path.name] == ["cache"]

@@ -14,9 +14,7 @@ from growc.run.data import Tokens
 def numbered(*lengths: int) -> Tokens:
     """Arrays in which every token has a value of its own."""
     ends = np.cumsum(lengths)
-    arrays = [
-        np.arange(end - length, end, dtype=np.uint32) for end, length in zip(ends, lengths, strict=True)
-    ]
+    arrays = [np.arange(end - length, end, dtype=np.uint32) for end, length in zip(ends, lengths, strict=True)]
     return Tokens("the part 'a'", arrays)
 
 
@@ -30,9 +28,7 @@ def test_an_epoch_is_every_window_once(lengths: list[int], length: int, seed: in
     starts = [int(tokens.batch(seed, epoch * count + i, 1, length)[0, 0]) for i in range(count)]
     ends = np.cumsum(lengths).tolist()
     expected = [
-        start
-        for size, end in zip(lengths, ends, strict=True)
-        for start in range(end - size, end - length, length)
+        start for size, end in zip(lengths, ends, strict=True) for start in range(end - size, end - length, length)
     ]
     assert sorted(starts) == expected
 

@@ -49,9 +49,7 @@ def test_shares_are_within_one_file_of_their_aim(sizes: list[int], shares: list[
 
 
 @given(sizes=sizes, shares=fractions(), data=st.data())
-def test_the_order_of_listing_does_not_matter(
-    sizes: list[int], shares: list[float], data: st.DataObject
-) -> None:
+def test_the_order_of_listing_does_not_matter(sizes: list[int], shares: list[float], data: st.DataObject) -> None:
     files = made_up(sizes)
     again = data.draw(st.permutations(files))
     assert split(files, shares, 0, nowhere) == split(again, shares, 0, nowhere)
