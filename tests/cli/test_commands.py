@@ -1,0 +1,279 @@
+"""The commands as a user and a CI job meet them: output, exit codes, and no traceback at any mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner, Result
+
+from growc.cli.main import main
+from growc.diagnostics import CODES
+from growc.operators import OPERATORS
+from tests.small import spec
+
+ROOT = Path(__file__).parents[2]
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def growc() -> Call:
+    def call(*arguments: object) -> Result:
+        return CliRunner(catch_exceptions=False).invoke(main, [str(argument) for argument in arguments])
+
+    return call
+
+
+def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "growc", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, cwd=ROOT, env=os.environ | environment, check=False,
+    )  # fmt: skip
+
+
+# -- what works ------------------------------------------------------------------------------------------------
+
+
+def test_check_prints_invariants_and_exits_clean(growc: Call, tmp_path: Path) -> None:
+    done = growc("check", spec(tmp_path))
+    assert done.exit_code == 0
+    assert "held        active_flops at upcycle" in done.stdout
+    assert "to measure  loss at upcycle" in done.stdout
+    assert done.stdout.endswith("1 spec checked: no findings\n")
+
+
+def test_json_of_check_is_the_contract(growc: Call, tmp_path: Path) -> None:
+    done = growc("check", spec(tmp_path), "--output-format", "json")
+    shown = json.loads(done.stdout)
+    assert shown.keys() == {"diagnostics", "invariants"}
+    assert shown["diagnostics"] == []
+    for invariant in shown["invariants"]:
+        assert {"name", "stage", "status", "value", "limit"} <= invariant.keys()
+        assert invariant["status"] in ("held", "broken", "to_measure")
+
+
+def test_json_of_plan_is_the_contract(growc: Call, tmp_path: Path) -> None:
+    done = growc("plan", spec(tmp_path), "--output-format", "json")
+    shown = json.loads(done.stdout)
+    assert shown.keys() == {"name", "stages", "cost", "diagnostics", "invariants"}
+    assert shown["stages"][0]["from"] == []
+
+
+def test_plan_prints_and_saves(growc: Call, tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    done = growc("plan", spec(tmp_path), "--out", out)
+    assert done.exit_code == 0
+    assert "~ model.layers.{0-1}.mlp.gate.weight" in done.stdout
+    assert f"saved to {out}" in done.stderr
+    assert json.loads(out.read_text())["growc_plan"] == 1
+
+
+def test_set_overrides_for_check_and_plan(growc: Call, tmp_path: Path) -> None:
+    done = growc("plan", spec(tmp_path), "--set", "stages[0].grow[0].factor=4", "--output-format", "json")
+    assert json.loads(done.stdout)["stages"][0]["model"]["experts"] == 32
+
+
+def test_several_specs_are_checked_even_if_one_is_wrong(growc: Call, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.growth.yaml"
+    bad.write_text("growth: 2\n")
+    done = growc("check", bad, spec(tmp_path))
+    assert done.exit_code == 1
+    assert "GROW100" in done.stdout
+    assert "held        active_flops at upcycle" in done.stdout
+    assert "2 specs checked" in done.stdout
+
+
+def test_operators_and_explain_cover_the_tables(growc: Call) -> None:
+    table = growc("operators").stdout
+    listed = json.loads(growc("operators", "--output-format", "json").stdout)["operators"]
+    for name in OPERATORS:
+        assert name in table
+        assert name in {row["op"] for row in listed}
+        page = growc("explain", name)
+        assert page.exit_code == 0
+        assert "factor: integer >= 2 = 2" in page.stdout
+    for code in CODES:
+        page = growc("explain", code.lower())
+        assert page.exit_code == 0
+        assert CODES[code].text in page.stdout
+
+
+def test_schema_is_json(growc: Call) -> None:
+    assert json.loads(growc("schema").stdout)["$schema"].endswith("draft-07/schema#")
+
+
+def test_github_annotations_are_escaped(growc: Call, tmp_path: Path) -> None:
+    path = spec(tmp_path)
+    done = growc("check", path, "--set", "stages[0].grow[0].fact=2", "--output-format", "github")
+    assert done.exit_code == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("::error file=--set,line=1,col=")
+    assert ",title=GROW" in line
+    broken = growc("check", path, "--set", "invariants.active_flops.max_change=0", "--output-format", "github")
+    assert "%25" in broken.stdout
+
+
+def test_sarif_and_junit_hold_the_findings(growc: Call, tmp_path: Path) -> None:
+    wrong = (spec(tmp_path), "--set", "invariants.active_flops.max_change=0")
+    sarif = json.loads(growc("check", *wrong, "--output-format", "sarif").stdout)
+    (result,) = sarif["runs"][0]["results"]
+    assert result["ruleId"] == "GROW403"
+    assert result["locations"][0]["physicalLocation"]["region"]["startLine"] > 0
+    suite = ET.fromstring(growc("check", *wrong, "--output-format", "junit").stdout)
+    assert (suite.get("failures"), suite.get("skipped")) == ("1", "1")
+    clean = ET.fromstring(growc("plan", spec(tmp_path), "--output-format", "junit").stdout)
+    assert clean.get("failures") == "0"
+
+
+# -- what is wrong ---------------------------------------------------------------------------------------------
+
+
+def grown_by(**operator: Any) -> dict[str, Any]:
+    return {"stages": [{"name": "upcycle", "grow": [{"op": "expert_upcycling", **operator}]}]}
+
+
+WRONG: dict[str, tuple[dict[str, Any], Sequence[str], str, int]] = {
+    "unknown operator": ({"stages": [{"name": "u", "grow": [{"op": "expert_upcyclin"}]}]}, (), "GROW106", 1),
+    "factor 1": (grown_by(factor=1), (), "GROW", 1),
+    "factor as text": (grown_by(factor="two"), (), "GROW103", 1),
+    "cap too small": (grown_by(factor=4, allocation={"rule": "greedy", "cap": 2}), (), "GROW303", 1),
+    "no such layer": (grown_by(layers=[9]), (), "GROW302", 1),
+    "replicas that do not add up": (grown_by(allocation={"rule": "explicit", "replicas": [2]}), (), "GROW306", 1),
+    "noise without a bias": (grown_by(router={"bias_noise": 1e-3}), (), "GROW305", 1),
+    "unknown key": ({"stagez": []}, (), "GROW101", 1),
+    "no such model type": ({"model": {"config": {"model_type": "qwen3_mo"}}}, (), "GROW201", 1),
+    "a dense model": (
+        {"model": {"config": {"model_type": "llama", "hidden_size": 32, "intermediate_size": 32, "vocab_size": 64,
+                              "num_hidden_layers": 1, "num_attention_heads": 2}}}, (), "GROW301", 1,
+    ),
+    "no such folder": ({"model": {"path": "nowhere"}}, (), "GROW", 2),
+    "code that is not allowed": ({"model": {"module": "os:getcwd"}}, (), "GROW", 1),
+    "an override of nothing": ({}, ("--set", "stages[7].name=x"), "GROW", 1),
+    "an override without a value": ({}, ("--set", "stages"), "GROW", 1),
+    "too many FLOPs": ({}, ("--set", "invariants.active_flops.max_change=0"), "GROW403", 1),
+    "too many parameters": ({}, ("--set", "invariants.total_params.max=1000"), "GROW404", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_mistake_is_a_diagnostic_with_its_exit_code(growc: Call, tmp_path: Path, command: str, mistake: str) -> None:
+    changes, options, code, exit_code = WRONG[mistake]
+    path, out = spec(tmp_path, **changes), tmp_path / "plan.json"
+    saved = ("--out", out) if command == "plan" else ()
+    done = growc(command, path, *options, *saved)
+    assert done.exit_code == exit_code, done.output
+    assert code in done.output
+    assert "Traceback" not in done.output
+    assert [p.name for p in tmp_path.iterdir()] == ["small.growth.yaml"], "nothing half-written"
+
+    shown = growc(command, path, *options, "--output-format", "json")
+    assert shown.exit_code == exit_code
+    first = json.loads(shown.stdout)["diagnostics"][0]
+    assert first.keys() == {"code", "severity", "file", "line", "column", "message", "help"}
+    assert first["code"].startswith(code)
+    assert first["help"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "missing.growth.yaml"),
+        ("plan", "missing.growth.yaml"),
+        ("run", "missing.growth.yaml", "--run-dir", "r"),
+        ("run", "missing.json", "--run-dir", "r"),
+        ("grow", "missing.growth.yaml", "--stage", "s", "--from", "a", "--to", "b"),
+        ("report", "missing"),
+        ("check",),
+        ("run", "a.growth.yaml"),
+        ("run", "a.growth.yaml", "--run-dir", "r", "--nproc", "0"),
+        ("run", "plan.json", "--run-dir", "r", "--set", "name=x"),
+        ("check", "a.growth.yaml", "--output-format", "xml"),
+        ("explain", "expert_upcylcing"),
+        ("frobnicate",),
+    ],
+)
+def test_what_cannot_run_exits_with_two(
+    growc: Call, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = growc(*arguments)
+    assert done.exit_code == 2, done.output
+    assert done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_explain_guesses(growc: Call) -> None:
+    assert "did you mean expert_upcycling?" in growc("explain", "expert_upcylcing").output
+    assert "did you mean GROW101?" in growc("explain", "grow1o1").output
+
+
+def test_a_stale_plan_names_the_part_that_moved(growc: Call, tmp_path: Path) -> None:
+    path, out = spec(tmp_path), tmp_path / "plan.json"
+    assert growc("plan", path, "--out", out).exit_code == 0
+    path.write_text(path.read_text().replace("name: small", "name: other"))
+    done = growc("run", out, "--run-dir", tmp_path / "run")
+    assert done.exit_code == 1
+    assert "GROW601" in done.output
+    assert "spec changed since" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_command_says_so(growc: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("growc.cli.check.opened", interrupt)
+    monkeypatch.setattr("growc.run.command.run", interrupt)
+    assert growc("plan", spec(tmp_path)).exit_code == 2
+    done = growc("run", spec(tmp_path), "--run-dir", tmp_path / "run")
+    assert done.exit_code == 3
+    assert "interrupted" in done.output
+
+
+# -- as processes ----------------------------------------------------------------------------------------------
+
+
+def test_stdout_of_a_process_is_json_and_nothing_else(tmp_path: Path) -> None:
+    done = process("check", spec(tmp_path), "--output-format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["diagnostics"] == []
+    wrong = process("check", spec(tmp_path, **grown_by(factor=1)), "--output-format", "json")
+    assert wrong.returncode == 1
+    assert json.loads(wrong.stdout)["diagnostics"]
+    assert "Traceback" not in wrong.stderr
+
+
+def test_a_mistake_in_the_text_is_told_without_torch(tmp_path: Path) -> None:
+    path = spec(tmp_path, **grown_by(factor=1))
+    program = (
+        "import sys; from growc.cli.main import main\n"
+        f"try: main(['check', {str(path)!r}])\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1 False"
+
+
+def test_help_is_instant() -> None:
+    heavy = ("torch", "transformers", "numpy", "pydantic", "rich", "yaml", "networkx")
+    program = f"import sys; from growc.cli.main import main; print(*(m for m in {heavy} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+    def seconds() -> float:
+        start = time.process_time(), os.times()
+        process("--help")
+        spent = os.times()
+        return spent.children_user + spent.children_system - start[1].children_user - start[1].children_system
+
+    assert min(seconds() for _ in range(3)) < 0.2  # of CPU: the wall clock depends on what else runs
