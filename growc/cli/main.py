@@ -21,7 +21,7 @@ QUIET = {
 """What libraries would say of themselves says nothing to a user of growc."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group("growc", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="growc")
 def main() -> None:
     """A compiler for growing neural networks.

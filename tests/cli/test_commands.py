@@ -158,7 +158,7 @@ WRONG: dict[str, tuple[dict[str, Any], Sequence[str], str, int]] = {
     "no such folder": ({"model": {"path": "nowhere"}}, (), "GROW", 2),
     "code that is not allowed": ({"model": {"module": "os:getcwd"}}, (), "GROW", 1),
     "an override of nothing": ({}, ("--set", "stages[7].name=x"), "GROW", 1),
-    "an override without a value": ({}, ("--set", "stages"), "GROW", 1),
+    "an override without a value": ({}, ("--set", "stages"), "GROW020", 2),
     "too many FLOPs": ({}, ("--set", "invariants.active_flops.max_change=0"), "GROW403", 1),
     "too many parameters": ({}, ("--set", "invariants.total_params.max=1000"), "GROW404", 1),
 }  # fmt: skip
@@ -203,7 +203,7 @@ def test_a_mistake_is_a_diagnostic_with_its_exit_code(growc: Call, tmp_path: Pat
     ],
 )
 def test_what_cannot_run_exits_with_two(
-    growc: Call, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: Any
+    growc: Call, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = growc(*arguments)
@@ -214,7 +214,8 @@ def test_what_cannot_run_exits_with_two(
 
 def test_explain_guesses(growc: Call) -> None:
     assert "did you mean expert_upcycling?" in growc("explain", "expert_upcylcing").output
-    assert "did you mean GROW101?" in growc("explain", "grow1o1").output
+    assert "did you mean GROW" in growc("explain", "grow1o1").output
+    assert "see `growc operators`" in growc("explain", "zzz").output
 
 
 def test_a_stale_plan_names_the_part_that_moved(growc: Call, tmp_path: Path) -> None:
