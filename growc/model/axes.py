@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from growc.diagnostics import GrowcError
 from growc.model.build import REFUSALS, build_meta
 from growc.model.graph import Axis, AxisDim, Blocks
+from growc.model.layers import blocks as find_blocks
 from growc.model.layers import layer_of
 from growc.model.trace import trace
 from growc.operators.grown_config import GROWN
@@ -45,10 +46,17 @@ def depth_of(config: PreTrainedConfig, layers: int) -> Depth:
 
 
 def find(config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, depth: Depth) -> tuple[Axis, ...]:
-    """The axes of `config`, whose meta model is `model`, with the tensor names of the whole model."""
-    small, base = _reduction(config, model, blocks, depth)
+    """The axes of a model, with the tensor names of the whole.
+
+    Args:
+        config: of the whole model, or its `reduction`.
+        model: the meta model of `config`.
+        blocks: of the whole model.
+        depth: of the whole model.
+    """
+    base = _shapes(model)
     spread = _Spread(blocks, base)
-    axes = (_axis(small, base, field, size, spread) for field, size in _fields(small) if field != depth.field)
+    axes = (_axis(config, base, field, size, spread) for field, size in _fields(config) if field != depth.field)
     return tuple(axis for axis in axes if axis)
 
 
@@ -138,21 +146,23 @@ def _fields(config: PreTrainedConfig) -> Iterator[tuple[str, int]]:
             yield field, size
 
 
-def _reduction(
-    config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, depth: Depth
-) -> tuple[PreTrainedConfig, Shapes]:
-    """The shortest model that starts with the same layers and shows every kind of block, or the whole one."""
-    whole = _shapes(model)
+def reduction(config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, depth: Depth) -> PreTrainedConfig:
+    """The config of the shortest model with the same first layers that shows every kind of block.
+
+    `config` itself if there is none; `model`, `blocks` and `depth` are its own.
+    """
     layers = len(blocks.letters)
     shown = next((n for n in range(1, layers) if set(blocks.letters[:n]) == set(blocks.letters)), layers)
     if depth.field is None or shown == layers:
-        return config, whole
+        return config
     lists = {name: getattr(config, name)[:shown] for name in depth.lists}
-    fields = {depth.field: shown, **lists}
-    shapes = _try_shapes(config, fields)
-    if shapes is None or not shapes.items() <= whole.items():
-        return config, whole
-    return _with(config, fields), shapes
+    small = _with(config, {depth.field: shown, **lists})
+    try:
+        shallow = build_meta(small)
+    except (GrowcError, *REFUSALS):
+        return config
+    same = _shapes(shallow).items() <= _shapes(model).items()
+    return small if same and find_blocks(shallow).letters == blocks.letters[:shown] else config
 
 
 def _with(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:

@@ -16,7 +16,7 @@ from transformers.utils import logging
 from growc.diagnostics import fail
 from growc.model import axes, cost, layers, sites
 from growc.model.build import REFUSALS, build_meta, canonical, load_config, own_attention
-from growc.model.graph import ModelGraph, TensorInfo
+from growc.model.graph import Blocks, ModelGraph, TensorInfo
 from growc.model.trace import trace
 
 if TYPE_CHECKING:
@@ -43,13 +43,16 @@ def inspect(config: Mapping[str, Any], sequence_length: int) -> ModelGraph:
 def _inspect(key: str) -> ModelGraph:
     config = axes.pinned(load_config(json.loads(key)))
     model = build_meta(config)
-    graph = _trace(model)
-    found = sites.find(graph, model)
+    blocks = layers.blocks(model)
+    depth = axes.depth_of(config, len(blocks.letters))
+    # One block of each kind is traced, and stands for all that are built alike.
+    small = axes.reduction(config, model, blocks, depth)
+    traced = model if small is config else build_meta(small)
+    graph = _trace(traced)
+    found = sites.find(graph, traced, blocks)
     if not found.attention and cost.multiplies(graph):
         own_attention(config.model_type)
-    blocks = layers.blocks(model, found.path)
-    depth = axes.depth_of(config, len(blocks.letters))
-    moved = axes.find(config, model, blocks, depth)
+    moved = axes.find(small, traced, blocks, depth)
     tensors, tied = _tensors(model)
     return ModelGraph(
         model_type=config.model_type,
@@ -65,7 +68,7 @@ def _inspect(key: str) -> ModelGraph:
         layers_field=depth.field,
         layer_lists=depth.lists,
         cost=cost.count(graph, found, blocks, tensors, _head(model)),
-        unreached=_unreached(graph, tensors),
+        unreached=_unreached(graph, blocks, tensors),
     )
 
 
@@ -115,12 +118,13 @@ def _head(model: PreTrainedModel) -> str | None:
     return next((name for name, module in model.named_modules() if module is head), None) if head is not None else None
 
 
-def _unreached(graph: fx.GraphModule, tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
+def _unreached(graph: fx.GraphModule, blocks: Blocks, tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
     """Parameters that the forward pass never touches."""
     called = {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
     read = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
-    return tuple(
-        name
-        for name, tensor in tensors.items()
-        if tensor.kind == "parameter" and name not in read and name.rpartition(".")[0] not in called
-    )
+
+    def reached(name: str) -> bool:
+        first = layers.in_first_alike(blocks, name)
+        return first in read or first.rpartition(".")[0] in called
+
+    return tuple(name for name, tensor in tensors.items() if tensor.kind == "parameter" and not reached(name))

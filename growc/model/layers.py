@@ -26,8 +26,23 @@ def layer_of(path: str, name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def blocks(model: nn.Module, path: str) -> Blocks:
+def in_layer(path: str, name: str, layer: int) -> str:
+    """The same name in another layer; unchanged outside of the repeated blocks."""
+    return re.sub(rf"^({re.escape(path)}\.)\d+(?=\.|$)", rf"\g<1>{layer}", name) if path else name
+
+
+def in_first_alike(blocks: Blocks, name: str) -> str:
+    """The same name in the first block that is built alike."""
+    layer = layer_of(blocks.path, name)
+    return name if layer is None else in_layer(blocks.path, name, blocks.letters.index(blocks.letters[layer]))
+
+
+def blocks(model: nn.Module) -> Blocks:
     """Letter the blocks: equal ones share a letter, given out in order of appearance."""
+    owners = (
+        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
+    )
+    path = repeated_path(owners)
     if not path:
         return Blocks(path, ())
     letters: dict[object, str] = {}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from itertools import takewhile
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 
-from growc.model.layers import layer_of, repeated_path
+from growc.model.graph import Blocks
+from growc.model.layers import in_layer, layer_of
 from growc.model.trace import value
 from growc.operators.sites import AttentionSite, FfnSite, MoeSite
 
 Test = Callable[[fx.Node], bool]
+_Site = TypeVar("_Site", MoeSite, FfnSite, AttentionSite)
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,49 @@ class Sites:
     attention_modules: frozenset[str]
 
 
-def find(graph: fx.GraphModule, model: nn.Module) -> Sites:
-    """Find the sites of `graph`, the trace of `model`."""
-    finder = _Finder(graph, model)
+def find(graph: fx.GraphModule, model: nn.Module, blocks: Blocks) -> Sites:
+    """Find the sites of a model with these `blocks`.
+
+    Args:
+        graph: the trace of `model`.
+        model: the whole model, or its first layers with one block of each kind at least.
+        blocks: of the whole model; a block gets the sites of the first one that is built alike.
+    """
+    finder = _Finder(graph, model, blocks.path)
     nodes = graph.graph.nodes
     return Sites(
         path=finder.path,
-        moe=tuple(site for node in nodes if (site := finder.moe(node))),
-        ffn=tuple(site for node in nodes if (site := finder.ffn(node))),
-        attention=tuple(site for node in nodes if (site := finder.attention(node))),
+        moe=_spread((site for node in nodes if (site := finder.moe(node))), blocks),
+        ffn=_spread((site for node in nodes if (site := finder.ffn(node))), blocks),
+        attention=_spread((site for node in nodes if (site := finder.attention(node))), blocks),
         attention_modules=frozenset(module_of(node) for node in nodes if is_attention(node)),
     )
+
+
+def _spread(sites: Iterable[_Site], blocks: Blocks) -> tuple[_Site, ...]:
+    by_layer: dict[int, list[_Site]] = defaultdict(list)
+    for site in sites:
+        by_layer[site.layer].append(site)
+    return tuple(
+        _in_layer(site, blocks.path, layer)
+        for layer, letter in enumerate(blocks.letters)
+        for site in by_layer[blocks.letters.index(letter)]
+    )
+
+
+def _in_layer(site: _Site, path: str, layer: int) -> _Site:
+    """The same site in another layer."""
+
+    def named(item: Any) -> Any:
+        match item:
+            case str():
+                return in_layer(path, item, layer)
+            case tuple():
+                return tuple(map(named, item))
+            case _:
+                return item
+
+    return replace(site, **{field.name: named(getattr(site, field.name)) for field in fields(site)} | {"layer": layer})
 
 
 def is_attention(node: fx.Node) -> bool:
@@ -60,13 +96,13 @@ def common_module(*names: str) -> str:
 
 
 class _Finder:
-    def __init__(self, graph: fx.GraphModule, model: nn.Module) -> None:
+    def __init__(self, graph: fx.GraphModule, model: nn.Module, path: str) -> None:
         self.modules: dict[fx.Node, nn.Module] = {
             node: graph.get_submodule(str(node.target)) for node in graph.graph.nodes if node.op == "call_module"
         }
         self.parameters = {node: dict(m.named_parameters(recurse=False)) for node, m in self.modules.items()}
         self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
-        self.path = repeated_path(str(node.target) for node in self.modules)
+        self.path = path
         self.model = model  # the graph keeps leaves only; attributes of the modules around them are here
 
     def layer(self, node: fx.Node) -> int | None:

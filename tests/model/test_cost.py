@@ -104,7 +104,7 @@ def test_grouped_products_count_like_batched_ones(family: str) -> None:
         ).eval()
     graph = trace(grouped, 64)
     batched = inspect(FAMILIES[family], 64)
-    counted = cost.count(graph, sites.find(graph, grouped), batched.blocks, batched.tensors, "lm_head")
+    counted = cost.count(graph, sites.find(graph, grouped, batched.blocks), batched.blocks, batched.tensors, "lm_head")
     assert counted == batched.cost
 
 
