@@ -57,7 +57,7 @@ def test_json_of_check_is_the_contract(growc: Call, tmp_path: Path) -> None:
     assert shown.keys() == {"diagnostics", "invariants"}
     assert shown["diagnostics"] == []
     for invariant in shown["invariants"]:
-        assert {"name", "stage", "status", "value", "limit"} <= invariant.keys()
+        assert invariant.keys() == {"name", "stage", "status", "value", "limit"}
         assert invariant["status"] in ("held", "broken", "to_measure")
 
 
@@ -66,6 +66,7 @@ def test_json_of_plan_is_the_contract(growc: Call, tmp_path: Path) -> None:
     shown = json.loads(done.stdout)
     assert shown.keys() == {"name", "stages", "cost", "diagnostics", "invariants"}
     assert shown["stages"][0]["from"] == []
+    assert shown["invariants"][0].keys() == {"name", "stage", "status", "value", "limit"}
 
 
 def test_plan_prints_and_saves(growc: Call, tmp_path: Path) -> None:

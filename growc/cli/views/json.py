@@ -33,13 +33,16 @@ class Shown(View):
         diagnostics: Sequence[Diagnostic],
         invariants: Sequence[tuple[str, InvariantRecord]],
     ) -> None:
-        held = [invariant.model_dump() for _, invariant in invariants]
+        held = [invariant.model_dump(exclude={"detail"}) for _, invariant in invariants]
         self._print({"diagnostics": list(map(record, diagnostics)), "invariants": held})
 
     @override
     def plan(self, plan: Plan) -> None:
-        shown = ("name", "stages", "cost", "diagnostics", "invariants")
-        self._print(plan.model_dump(mode="json", by_alias=True, include=set(shown)))
+        shown = {"name", "stages", "cost", "diagnostics", "invariants"}
+        values = plan.model_dump(mode="json", by_alias=True, include=shown)
+        for invariant in values["invariants"]:
+            del invariant["detail"]
+        self._print(values)
 
 
 def record(diagnostic: Diagnostic) -> dict[str, Any]:
