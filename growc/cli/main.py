@@ -87,9 +87,13 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
     if overrides and target.suffix == ".json":
         raise click.UsageError("--set changes a spec; a plan is frozen (make another one with `growc plan`)")
     with Session("human", overrides, interrupted=ExitCode.INTERRUPTED) as session:
+        from growc.report.command import report
         from growc.run import command
 
-        session.end(command.run(target, run_dir, nproc, overrides, allow_code, partial(click.echo, err=True)))
+        code = command.run(target, run_dir, nproc, overrides, allow_code, partial(click.echo, err=True))
+        if code is ExitCode.CLEAN:
+            session.say(f"report: {report([run_dir], None)}")
+        session.end(code)
 
 
 @main.command()

@@ -31,9 +31,9 @@ def grown_classes(model_type: str) -> tuple[type[PreTrainedConfig], type[PreTrai
         stock_model.__init__(self, config, *args, **kwargs)
         _differ(self, config)
 
-    model_class = type(
-        f"Grown{stock_model.__name__}", (stock_model,), {"__init__": __init__, "config_class": config_class}
-    )
+    # transformers reads the source of a class's module to see which kernels its experts and attention can use.
+    body = {"__init__": __init__, "config_class": config_class, "__module__": stock_model.__module__}
+    model_class = type(f"Grown{stock_model.__name__}", (stock_model,), body)
     AutoModelForCausalLM.register(config_class, model_class)
     conversion = cast(Any, get_checkpoint_conversion_mapping(model_type))
     if conversion is not None:

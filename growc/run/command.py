@@ -45,12 +45,7 @@ def run(
         _prepare(folder, plan, opened, nproc, echo)
     if launched:
         return _as_rank(folder, allow_code)
-    code = _launch(folder, nproc, allow_code)
-    if code is ExitCode.CLEAN:
-        from growc.report.command import report
-
-        echo(f"report: {report([run_dir], None)}")
-    return code
+    return _launch(folder, nproc, allow_code)
 
 
 def _open(target: Path, overrides: Sequence[str], allow_code: bool) -> tuple[Plan, Opened]:

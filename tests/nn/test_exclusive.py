@@ -104,6 +104,17 @@ def test_import_growc_is_all_that_loading_needs(tmp_path: Path) -> None:
     assert copy.deepcopy(again.config).to_dict()["growc"] == config["growc"]
 
 
+def test_a_grown_model_runs_on_the_kernels_of_its_family(tmp_path: Path) -> None:
+    """Loaded in a process that never built the stock model: transformers decides by the source of a class's module."""
+    source, operator = inspect(FAMILIES["mixtral"], 32), ExpertUpcycling()
+    config = operator.config(source, {site.layer: operator.allocate(site) for site in source.moe})
+    AutoModelForCausalLM.from_config(load_config(config)).save_pretrained(tmp_path)
+    code = f"import growc, transformers; m = transformers.AutoModelForCausalLM.from_pretrained({str(tmp_path)!r});"
+    code += "print(m.config._experts_implementation, m.config._attn_implementation)"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert seen.stdout.split() == ["grouped_mm", "sdpa"], seen.stderr
+
+
 def test_stock_transformers_refuses_a_grown_model(tmp_path: Path) -> None:
     """A loader that does not know siblings would compute another function: it must not load the model at all."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "growc"}), encoding="utf-8")
