@@ -28,7 +28,10 @@ class _RegisterAfterAuto(MetaPathFinder):
     """Waits for the import of transformers' Auto classes, registers grown models after it, and is gone."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002, the protocol's
+        target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
         if fullname != _AUTO:
             return None

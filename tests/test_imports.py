@@ -10,9 +10,7 @@ import pytest
 HEAVY = ("torch", "transformers", "numpy", "networkx", "matplotlib", "rich")
 
 
-@pytest.mark.parametrize(
-    "room", ["growc", "growc.diagnostics", "growc.programs", "growc.operators", "growc.spec"]
-)
+@pytest.mark.parametrize("room", ["growc", "growc.diagnostics", "growc.programs", "growc.operators", "growc.spec"])
 def test_light_rooms_stay_light(room: str) -> None:
     program = f"import sys, {room}; print(*(m for m in {HEAVY} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -20,8 +18,6 @@ def test_light_rooms_stay_light(room: str) -> None:
 
 
 def test_every_operator_and_the_schema_stay_light() -> None:
-    program = (
-        f"import sys, growc.spec; growc.spec.json_schema(); print(*(m for m in {HEAVY} if m in sys.modules))"
-    )
+    program = f"import sys, growc.spec; growc.spec.json_schema(); print(*(m for m in {HEAVY} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -76,9 +76,7 @@ def _training(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:
     place: Path = ("stages", index, "train")
     if data is None:
         message = f"`{stage.name}` trains, and the spec has no `data`"
-        yield Diagnostic(
-            "GROW134", message, "add `data: {train: {kind: python_source}}`", nearest(root, place).span
-        )
+        yield Diagnostic("GROW134", message, "add `data: {train: {kind: python_source}}`", nearest(root, place).span)
     else:
         yield from _part(data, stage, root, place)
         yield from _batch(spec, stage, data, root, place)
@@ -87,9 +85,7 @@ def _training(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:
         own = stage.train.schedule is not None
         span = nearest(root, (*place, "schedule") if own else ("training", "schedule")).span
         message = f"warmup {schedule.warmup:g} and anneal {schedule.anneal:g} are more than the whole stage"
-        yield Diagnostic(
-            "GROW133", message, "both are fractions of one stage; let them sum to at most 1", span
-        )
+        yield Diagnostic("GROW133", message, "both are fractions of one stage; let them sum to at most 1", span)
 
 
 def _part(data: Data, stage: Stage, root: Node, place: Path) -> Iterator[Diagnostic]:
@@ -118,9 +114,5 @@ def _batch(spec: Spec, stage: Stage, data: Data, root: Node, place: Path) -> Ite
         span = nearest(root, ("data", "sequence_length")).span
     below = tokens // length * length
     message = f"a batch of {tokens} tokens is not a whole number of sequences of {length}"
-    help = (
-        f"set batch_tokens to {below} or {below + length}"
-        if below
-        else f"set batch_tokens to {length} or more"
-    )
+    help = f"set batch_tokens to {below} or {below + length}" if below else f"set batch_tokens to {length} or more"
     yield Diagnostic("GROW132", message, help, span)

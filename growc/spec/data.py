@@ -54,9 +54,7 @@ class Validation(Part):
         description="the fraction of the training text that is held out, before it is split into parts",
     )
     source: CorpusSpec | None = Field(default=None, description="held-out text from a source of its own")
-    sequences: int = Field(
-        default=64, ge=1, description="at most this many sequences are evaluated each time"
-    )
+    sequences: int = Field(default=64, ge=1, description="at most this many sequences are evaluated each time")
 
     @model_validator(mode="before")
     @classmethod
@@ -70,12 +68,8 @@ class Validation(Part):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.fraction is None) == (self.source is None):
-            what = (
-                "neither a fraction nor a source" if self.fraction is None else "both a fraction and a source"
-            )
-            raise complaint(
-                "GROW113", f"validation has {what}", "write {fraction: 0.02}, or {kind: text, path: ...}"
-            )
+            what = "neither a fraction nor a source" if self.fraction is None else "both a fraction and a source"
+            raise complaint("GROW113", f"validation has {what}", "write {fraction: 0.02}, or {kind: text, path: ...}")
         return self
 
 

@@ -62,9 +62,7 @@ def _validation(definitions: Schema) -> Schema:
     variants: list[Schema] = []
     for key in ("fraction", "source"):
         own = {key: properties[key]} | sequences
-        variants.append(
-            {"type": "object", "additionalProperties": False, "properties": own, "required": [key]}
-        )
+        variants.append({"type": "object", "additionalProperties": False, "properties": own, "required": [key]})
     for kind in get_args(get_args(CorpusSpec)[0]):
         source = definitions[kind.__name__]
         variants.append(source | {"properties": source["properties"] | sequences})

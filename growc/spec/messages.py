@@ -139,9 +139,7 @@ def _wrong_variant(located: Located, root: Node) -> Diagnostic:
         help = f"add {listed((f'{key}: {v}' for v in known), 'or')}"
         return Diagnostic("GROW102", f"{located.thing} has no {quoted(key)}", help, located.node.span)
     message = f"{quoted(key)} must be {listed(known, 'or')}, but is {described(value)}"
-    return Diagnostic(
-        "GROW105", message, _near(value, known) or f"the other keys depend on {quoted(key)}", value.span
-    )
+    return Diagnostic("GROW105", message, _near(value, known) or f"the other keys depend on {quoted(key)}", value.span)
 
 
 def _wrong_kind(branches: list[Located], root: Node) -> Diagnostic:

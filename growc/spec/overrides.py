@@ -100,9 +100,7 @@ def _index(node: ListNode, step: _Step) -> int:
     names = [name.value if isinstance(name := child(item, "name"), Scalar) else None for item in node.items]
     if step.text not in names:
         known = [name for name in names if isinstance(name, str)]
-        raise _refusal(
-            step, f"nothing in the list is called {quoted(step.text)}", guess(step.text, known) or _SYNTAX
-        )
+        raise _refusal(step, f"nothing in the list is called {quoted(step.text)}", guess(step.text, known) or _SYNTAX)
     return names.index(step.text)
 
 

@@ -18,9 +18,7 @@ VERSION = 1
 
 def _version(value: object) -> object:
     if isinstance(value, bool) or value != VERSION:
-        raise complaint(
-            "GROW100", f"this growc knows version {VERSION} of the language", f"write `growth: {VERSION}`"
-        )
+        raise complaint("GROW100", f"this growc knows version {VERSION} of the language", f"write `growth: {VERSION}`")
     return VERSION
 
 
@@ -134,9 +132,7 @@ class ActiveFlops(Part):
 class LossInvariant(Part):
     """Growth must not lose what was learnt."""
 
-    max_increase: float = Field(
-        ge=0, description="largest rise of the validation loss at a grow stage, in nats"
-    )
+    max_increase: float = Field(ge=0, description="largest rise of the validation loss at a grow stage, in nats")
 
 
 class TotalParams(Part):
@@ -148,9 +144,7 @@ class TotalParams(Part):
 class Invariants(Part):
     """What must stay true at every grow stage."""
 
-    active_flops: ActiveFlops | None = Field(
-        default=None, description="bound on the change of active FLOPs per token"
-    )
+    active_flops: ActiveFlops | None = Field(default=None, description="bound on the change of active FLOPs per token")
     loss: LossInvariant | None = Field(default=None, description="bound on the rise of the validation loss")
     total_params: TotalParams | None = Field(default=None, description="bound on the number of parameters")
 
@@ -175,9 +169,7 @@ class Spec(Part):
     model: Model = Field(description="where the first model comes from")
     data: Data | None = Field(default=None, description="what it is trained and evaluated on")
     training: Training = Field(default=Training(), description="what train stages inherit, and may override")
-    stages: tuple[Stage, ...] = Field(
-        min_length=1, description="the steps, each after the one before unless `from`"
-    )
+    stages: tuple[Stage, ...] = Field(min_length=1, description="the steps, each after the one before unless `from`")
     invariants: Invariants = Field(default=Invariants(), description="what must hold at every grow stage")
     baselines: tuple[Literal["fixed_source", "fixed_target"], ...] = Field(
         default=(), description="control arms: never grow, or start at the target's size"

@@ -10,9 +10,7 @@ from growc.diagnostics import Span, fail
 MAX_BYTES = 512 * 1024
 
 # What YAML calls unprintable, and what YAML 1.1 (so PyYAML) takes for line ends and YAML 1.2 does not.
-_UNFIT = re.compile(
-    "[^\x09\x0a\x0d\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_UNFIT = re.compile("[^\x09\x0a\x0d\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 def read(path: Path) -> str:

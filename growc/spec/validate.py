@@ -32,9 +32,7 @@ def validate(root: MapNode) -> tuple[Spec | None, list[Diagnostic]]:
     found = diagnostics(errors[:MOST], root)
     if len(errors) > MOST:
         message = f"there are {len(errors) - MOST} more problems"
-        found.append(
-            Diagnostic("GROW108", message, "mend the first ones and check again", errors[MOST].node.span)
-        )
+        found.append(Diagnostic("GROW108", message, "mend the first ones and check again", errors[MOST].node.span))
     return spec, found
 
 

@@ -18,9 +18,7 @@ _COMPARED = 300
 
 def quoted(text: str) -> str:
     """The text in backticks, shortened, with what a terminal would act upon escaped."""
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: _LONGEST + 1]
-    )
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: _LONGEST + 1])
     return f"`{shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + '…'}`"
 
 

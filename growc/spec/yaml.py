@@ -74,9 +74,7 @@ class _Builder:
             whole = text.encode("utf-16", "surrogatepass").decode("utf-16")
             return Scalar(value_of(tag, whole), span)
         except UnicodeDecodeError:
-            self._refuse(
-                "GROW003", "half of a surrogate pair is not a character", "write \\U and eight digits", span
-            )
+            self._refuse("GROW003", "half of a surrogate pair is not a character", "write \\U and eight digits", span)
         except ValueError as error:
             self._refuse("GROW013", str(error), "write it in quotes if it is a text", span)
         return Scalar(None, span, broken=True)
@@ -90,9 +88,7 @@ class _Builder:
             value = self.build(value_node)
             if isinstance(key_node, ScalarNode) and key_node.tag == MERGE:
                 if merge is not None:
-                    self._refuse_duplicate(
-                        "<<", key, merge, "merge a list of mappings instead: `<<: [*a, *b]`"
-                    )
+                    self._refuse_duplicate("<<", key, merge, "merge a list of mappings instead: `<<: [*a, *b]`")
                 else:
                     merge = key
                     merges.extend(self._merge_sources(value))

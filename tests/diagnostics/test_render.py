@@ -14,9 +14,7 @@ from growc.diagnostics.render import WIDTH, excerpt, render
 
 def test_the_whole_form() -> None:
     text = "stages:\n  - copies: 0\n"
-    diagnostic = Diagnostic(
-        "GROW104", "`copies` must be at least 2", "2 doubles the depth", Span("a.yaml", 2, 13)
-    )
+    diagnostic = Diagnostic("GROW104", "`copies` must be at least 2", "2 doubles the depth", Span("a.yaml", 2, 13))
     assert render(diagnostic, {"a.yaml": text}) == (
         "a.yaml:2:13  GROW104  `copies` must be at least 2\n"
         "    2 |   - copies: 0\n"
@@ -37,15 +35,11 @@ def test_the_file_is_read_when_its_text_is_not_given(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: \xff2\rc: 3")
     shown = render(Diagnostic("GROW104", "no", span=Span(str(path), 3, 4)), {})
     assert shown.splitlines()[1:] == ["    3 | c: 3", "      |    ^"]
-    assert "b: \N{REPLACEMENT CHARACTER}2" in render(
-        Diagnostic("GROW104", "no", span=Span(str(path), 2, 4)), {}
-    )
+    assert "b: \N{REPLACEMENT CHARACTER}2" in render(Diagnostic("GROW104", "no", span=Span(str(path), 2, 4)), {})
 
 
 def test_an_override() -> None:
-    shown = render(
-        Diagnostic("GROW101", "no", span=Span("--set", 2, 10, 3)), {"--set": "name=x\ntraining.sed=3"}
-    )
+    shown = render(Diagnostic("GROW101", "no", span=Span("--set", 2, 10, 3)), {"--set": "name=x\ntraining.sed=3"})
     assert shown.splitlines()[1:] == ["    2 | training.sed=3", "      |          ^^^"]
 
 

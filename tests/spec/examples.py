@@ -138,9 +138,7 @@ MISTAKES: dict[str, Mistake] = {
     "tab": _of("data:\n§\ttrain: 1\n", "GROW005", help="spaces"),
     "tab after spaces": _of("data:\n  a: 1\n §\tb: 1\n", "GROW005", help="spaces"),
     "duplicate": _of(SMALL + "§name: x\n", "GROW006", help="first is on line 2"),
-    "duplicate deep": _of(
-        small("steps: 10, data: a", "steps: 10, data: a, §steps: 9"), "GROW006", help="line 8"
-    ),
+    "duplicate deep": _of(small("steps: 10, data: a", "steps: 10, data: a, §steps: 9"), "GROW006", help="line 8"),
     "duplicate merge": _of(
         small("{train: {kind: python_source},", "{<<: &x {train: {kind: python_source}}, §<<: *x,"), "GROW006"
     ),
@@ -157,9 +155,7 @@ MISTAKES: dict[str, Mistake] = {
     "alias of nothing": _of("name: §*x\n", "GROW011", help="&x"),
     "alias of itself": _of("name: &x [1, §*x]\n", "GROW011", help="itself"),
     "deep": _of("a: " + "[" * 63 + "§[", "GROW012"),
-    "deep by aliases": _of(
-        f"§a: &a {'[' * 40}{']' * 40}\nb: " + "[" * 24 + "*a" + "]" * 24 + "\n", "GROW012"
-    ),
+    "deep by aliases": _of(f"§a: &a {'[' * 40}{']' * 40}\nb: " + "[" * 24 + "*a" + "]" * 24 + "\n", "GROW012"),
     "huge integer": _of(small("steps: 10, data: b", f"steps: §{'9' * 5000}, data: b"), "GROW013"),
     "huge float": _of(small("steps: 10, data: b", "steps: §1e999, data: b"), "GROW013"),
     "empty": _of("§", "GROW014"),
@@ -204,9 +200,7 @@ MISTAKES: dict[str, Mistake] = {
         small("steps: 10, data: b", "steps: §'10', data: b"), "GROW103", help="write 10, without quotes"
     ),
     "number with separators": _of(small("128", "§1_024"), "GROW103", help="write 1024"),
-    "fraction for a count": _of(
-        small("steps: 10, data: b", "steps: §2.5, data: b"), "GROW103", help="write 2 or 3"
-    ),
+    "fraction for a count": _of(small("steps: 10, data: b", "steps: §2.5, data: b"), "GROW103", help="write 2 or 3"),
     "true for a count": _of(small("steps: 10, data: b", "steps: §true, data: b"), "GROW103"),
     "true for a number": _of(small("b: 0.25", "b: §true"), "GROW103"),
     "on for a number": _of(small("b: 0.25", "b: §on"), "GROW103"),
@@ -222,9 +216,7 @@ MISTAKES: dict[str, Mistake] = {
         "GROW103",
         help="write 1 or 2",
     ),
-    "count below one": _of(
-        small("steps: 10, data: b", "steps: §0, data: b"), "GROW104", help="optimizer steps"
-    ),
+    "count below one": _of(small("steps: 10, data: b", "steps: §0, data: b"), "GROW104", help="optimizer steps"),
     "negative rate": _of(
         small("{batch_tokens: 128}", "{batch_tokens: 128, optimizer: {name: sgd, lr: §-1}}"), "GROW104"
     ),
@@ -274,9 +266,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "revision of a path": _of(HEAD.replace("hub: h", "path: p, revision: §main") + STAGES, "GROW112"),
     "fraction and source": _of(
-        small(
-            "sequence_length: 64", "sequence_length: 64, validation: §{fraction: 0.1, kind: python_source}"
-        ),
+        small("sequence_length: 64", "sequence_length: 64, validation: §{fraction: 0.1, kind: python_source}"),
         "GROW113",
     ),
     "neither fraction nor source": _of(
@@ -290,9 +280,7 @@ MISTAKES: dict[str, Mistake] = {
         small("- name: last", "- name: last\n    from: §first.end"), "GROW121", help="first.stable"
     ),
     "from itself": _of(small("- name: last", "- name: last\n    from: §last"), "GROW122"),
-    "from a later one": _of(
-        small("- name: wider", "- name: wider\n    from: §last"), "GROW122", help="`first`"
-    ),
+    "from a later one": _of(small("- name: wider", "- name: wider\n    from: §last"), "GROW122", help="`first`"),
     "stable of growth": _of(small("- name: last", "- name: last\n    from: §wider.stable"), "GROW123"),
     "stable without anneal": _of(
         small("{steps: 10, data: a}", "{steps: 10, data: a, schedule: {name: constant}}").replace(
@@ -306,16 +294,12 @@ MISTAKES: dict[str, Mistake] = {
     "part not said": _of(small("{steps: 10, data: b}", "§{steps: 10}"), "GROW130", help="`a` or `b`"),
     "parts overlap": _of(small("{a: 0.5, b: 0.25}", "§{a: 0.5, b: 0.75}"), "GROW131"),
     "broken sequences": _of(small("batch_tokens: 128", "batch_tokens: §100"), "GROW132", help="64 or 128"),
-    "broken sequences in a stage": _of(
-        small("data: b}", "data: b, batch_tokens: §100}"), "GROW132", help="64 or 128"
-    ),
+    "broken sequences in a stage": _of(small("data: b}", "data: b, batch_tokens: §100}"), "GROW132", help="64 or 128"),
     "sequence longer than the batch": _of(
         small("training: {batch_tokens: 128}\n", "").replace("sequence_length: 64", "sequence_length: §60"),
         "GROW132",
     ),
-    "long schedule": _of(
-        small("data: b}", "data: b, schedule: §{name: wsd, warmup: 0.5, anneal: 0.6}}"), "GROW133"
-    ),
+    "long schedule": _of(small("data: b}", "data: b, schedule: §{name: wsd, warmup: 0.5, anneal: 0.6}}"), "GROW133"),
     "no data": _of(HEAD + "stages:\n  - name: s\n    train: §{steps: 1}\n", "GROW134", help="python_source"),
     "baseline of nothing": _of(
         HEAD

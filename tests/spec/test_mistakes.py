@@ -46,9 +46,7 @@ def test_explanations_state_the_limits_that_hold() -> None:
 
 def test_a_long_list_of_names_is_cut(findings: Findings) -> None:
     stages = "".join(f"  - {{name: s{i}, grow: [{{op: expert_upcycling}}]}}\n" for i in range(30))
-    (found,) = findings(
-        f"{HEAD}stages:\n{stages}  - {{name: t, from: qqq, grow: [{{op: expert_upcycling}}]}}\n"
-    )
+    (found,) = findings(f"{HEAD}stages:\n{stages}  - {{name: t, from: qqq, grow: [{{op: expert_upcycling}}]}}\n")
     assert found.code == "GROW121"
     assert found.help.endswith("`s10`, `s11` and 18 more")
 

@@ -58,9 +58,7 @@ def test_later_ones_win_and_have_their_own_line(load_text: Load) -> None:
 
 
 def test_an_aliased_value_is_set_in_one_place_only(load_text: Load) -> None:
-    text = SMALL.replace("{steps: 10, data: a}", "&t {steps: 10, data: a}").replace(
-        "{steps: 10, data: b}", "*t"
-    )
+    text = SMALL.replace("{steps: 10, data: a}", "&t {steps: 10, data: a}").replace("{steps: 10, data: b}", "*t")
     loaded = load_text(text, ["stages[last].train.steps=5"])
     steps = [stage.train.steps for stage in loaded.spec.stages if stage.train]
     assert steps == [10, 5]
