@@ -50,7 +50,7 @@ def build(loaded: LoadedSpec, source: ModelGraph, source_digest: str, code: str)
         dag.add_node(node.name)
         if node.start.node is not None:
             dag.add_edge(node.start.node, node.name, port=node.start.port)
-    order = cast(list[str], list(nx.lexicographical_topological_sort(dag, key=list(builder.nodes).index)))
+    order = list(nx.lexicographical_topological_sort(dag, key=list(builder.nodes).index))
     return GrowthGraph(loaded.spec.name, source, tuple(builder.nodes[name] for name in order), target, dag)
 
 
