@@ -1,0 +1,175 @@
+"""GROW6xx: Plans, runs, reports and checkpoint folders."""
+
+from __future__ import annotations
+
+from growc.diagnostics.code import Code, ExitCode
+
+CODES: dict[str, Code] = {
+    "GROW601": Code(
+        "stale plan",
+        "A frozen plan holds hashes of the spec, of the source model and of growc's code. One of them "
+        "changed since the plan was made, so running it would do something else than what was read and "
+        "approved. Make the plan again.",
+    ),
+    "GROW602": Code(
+        "a run without data",
+        "A run trains, and measures the loss around every growth, so the spec needs a data section. To grow a "
+        "checkpoint folder without any data, use `growc grow`.",
+    ),
+    "GROW603": Code(
+        "a file that is no plan",
+        "The file given as a plan cannot be read, is not JSON, or was written by another version of growc. Make the "
+        "plan again with `growc plan SPEC --out FILE`; a spec to run has the ending `.growth.yaml`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW604": Code(
+        "a plan that cannot be written",
+        "The file that --out names cannot be written: its folder does not exist or belongs to someone else, or the "
+        "disk is full. Nothing half-written is left behind.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW610": Code(
+        "a state that belongs to another plan",
+        "A checkpoint in the run folder was made by another spec, source or version of growc, so going on "
+        "from it would mix two runs. Choose another run folder, or delete this one.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW611": Code(
+        "a run folder that belongs to another run",
+        "Every run folder belongs to one spec, one source model and one version of growc's code: that is "
+        "what makes resuming safe. Choose another folder, or delete this one to start over.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW612": Code(
+        "the ranks died",
+        "The processes of the run ended without saying how: a rank was killed, ran out of memory, or hit "
+        "a fault whose traceback stands above. Everything committed is safe, and the same command resumes "
+        "from the last saved state.",
+        ExitCode.INTERRUPTED,
+    ),
+    "GROW620": Code(
+        "ranks that do not fit the layout",
+        "parallel.fsdp times nothing else is the number of ranks, and parallel.ep divides it. Set both to "
+        "auto to take whatever --nproc or torchrun gives.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW621": Code(
+        "experts that do not divide among the ranks",
+        "Every expert-parallel rank holds the same number of whole experts, in every stage of the plan. "
+        "Choose parallel.ep so that it divides the number of experts before and after each growth.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW622": Code(
+        "a family without expert parallelism",
+        "Experts of this family see every token, scaled by its gate, so there is nothing to send between "
+        "ranks. Leave parallel.ep at 1: its experts are sharded like all other tensors.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW623": Code(
+        "a batch that does not divide among the ranks",
+        "Every rank takes the same number of sequences of each batch; a mean over unequal shares would "
+        "not be the mean of the batch. Make batch_tokens a multiple of sequence_length times the number "
+        "of ranks.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW640": Code(
+        "No such grow stage",
+        "`growc grow --stage` names one stage of the spec that has `grow`. A stage that trains needs\n"
+        "data, an optimizer and a device: `growc run` runs it.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW641": Code(
+        "Weights that are not those of their config",
+        "The tensors in the folder are not the ones that a model of its config.json has: one is\n"
+        "missing, unknown, or of another shape. transformers would fill in random values or skip\n"
+        "tensors and go on. Write the checkpoint anew with `save_pretrained` from the model that it\n"
+        "came from.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW642": Code(
+        "A destination that is taken",
+        "The grown checkpoint is put together in a folder beside --to and takes its name when it is\n"
+        "whole, so --to must not exist, must not lie inside the source, and nobody else may be writing\n"
+        "it. An existing checkpoint is never written over: remove it yourself, or choose another place.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW643": Code(
+        "Not enough space for the grown checkpoint",
+        "The size of every file is known before a byte is written, and the disk has less free than\n"
+        "that. Growing writes a second checkpoint and leaves the source as it is.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW644": Code(
+        "A checkpoint that cannot be written",
+        "The operating system refused to write: no permission, a full disk, or a quota. What was\n"
+        "written so far has been removed; the source is untouched.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW645": Code(
+        "A folder with another model",
+        "The folder given with --from does not hold the model that the stage grows, going by the spec:\n"
+        "another model_type, number of layers or experts, routing, or shape of a tensor. Give a\n"
+        "checkpoint of the state that the stage starts from, or correct the spec.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW646": Code(
+        "A source that cannot be read to its end",
+        "The system refused to read a weight file, or the file is shorter than it was when its header\n"
+        "was read: something else is writing to it. The grown checkpoint was discarded. Wait until the\n"
+        "source is complete and readable, and start again.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW647": Code(
+        "A dtype that cannot be grown",
+        "The file stores a tensor in a format of 4 or 6 bits, or one that torch does not have. Such\n"
+        "weights belong to blocks with scales, and growing would have to quantize again. Convert the\n"
+        "checkpoint to bf16 first.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW648": Code(
+        "Training state that was not grown",
+        "The source is a checkpoint of `growc run` with the state of its optimizer in `training/`.\n"
+        "`growc grow` grows weights only, so training on from the result starts with a fresh optimizer.\n"
+        "Moments are grown by `growc run`, which follows the operator's program for them.",
+    ),
+    "GROW649": Code(
+        "Tensors that were left out",
+        "The source holds tensors that transformers ignores when it loads this family, such as the\n"
+        "layers for multi-token prediction of DeepSeek and GLM. They are no part of the model that\n"
+        "growc traces, so the grown checkpoint lacks them. Serve it without speculative decoding by\n"
+        "them.",
+    ),
+    "GROW650": Code(
+        "No folder to grow",
+        "--from names nothing, or a file. It takes a folder with config.json and safetensors files: one\n"
+        "from the hub, from `save_pretrained`, or `stages/NAME/checkpoint` of a run.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW630": Code(
+        "Not a run folder",
+        "`growc report` reads the folder that was given to `growc run` as --run-dir: it holds `plan.json`,\n"
+        "`journal.jsonl` and `stages/`. This folder does not exist, or holds no plan. A checkpoint inside a run\n"
+        "is not a run: give the folder above `stages/`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW631": Code(
+        "A run with nothing to report yet",
+        "No stage of this run has a committed checkpoint, so there is no loss to show. A report can be made of\n"
+        "a run under way as soon as its first stage is finished; `stages/NAME/metrics.jsonl` can be read before.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW632": Code(
+        "A damaged file in a run folder",
+        "A file that the run wrote (`plan.json`, `summary.json`, `journal.jsonl`, or a stage's `result.json` or\n"
+        "`metrics.jsonl`) cannot be read, or does not hold what it should. Only a last line that a crash cut\n"
+        "short is forgiven. Restore the file; or delete the folder of its stage and run the same command again,\n"
+        "which runs that stage anew.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW633": Code(
+        "A report that cannot be written",
+        "The file could not be made: its folder does not exist, is not writable, or the name belongs to a\n"
+        "folder. An earlier report of that name is as it was. `--out` writes elsewhere.",
+        ExitCode.CANNOT_RUN,
+    ),
+}

@@ -1,0 +1,91 @@
+"""GROW2xx: Model sources and tracing."""
+
+from __future__ import annotations
+
+from growc.diagnostics.code import Code, ExitCode
+
+CODES: dict[str, Code] = {
+    "GROW201": Code(
+        "An unknown model type",
+        "`model_type` of a config names the family of the model, in the spelling of transformers\n"
+        "(`qwen3_moe`, `deepseek_v3`). This one is missing, or names no causal language model that the\n"
+        "installed transformers can build. Code that a checkpoint brings along (`auto_map`) is never run.",
+    ),
+    "GROW202": Code(
+        "A config that cannot be built",
+        "transformers refuses the values of the config, or fails to build the model's modules from them:\n"
+        "a value of the wrong type, a width that heads do not divide, a list that is not one value per\n"
+        "layer. The message is transformers' own.",
+    ),
+    "GROW203": Code(
+        "An impossible size",
+        "A size in the config is negative, or zero where a model needs at least one, or the router is to\n"
+        "choose more experts per token than there are. transformers accepts such configs and fails later,\n"
+        "so growc checks them first.",
+    ),
+    "GROW204": Code(
+        "A model that cannot be traced",
+        "growc follows the forward pass on the meta device, where tensors have shapes but no values. A\n"
+        "model whose Python code branches on the values of tensors cannot be followed, nor one whose sizes\n"
+        "do not fit together: the message is then the one raised inside the model. Models that do not use\n"
+        "the attention interface of transformers are refused too, as their cost would be miscounted.",
+    ),
+    "GROW205": Code(
+        "A model folder or config that cannot be read",
+        "`model.path` must be a folder with a `config.json`, and `model.config` a mapping or the path of\n"
+        "such a file; both are relative to the spec. The file is missing, unreadable, or no JSON object.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW206": Code(
+        "Pickled weights",
+        "The folder holds weights as a Python pickle (`pytorch_model.bin`, `*.pt`, `*.pth`, `*.ckpt`) and\n"
+        "none as safetensors. Loading a pickle can run any code its author put there, so growc never\n"
+        "does. Convert it on a machine you can afford to lose, with `save_pretrained` of transformers.",
+    ),
+    "GROW207": Code(
+        "A file name that leaves its folder",
+        "The index of a sharded checkpoint may name plain files beside it, and nothing else. A name with\n"
+        "a path separator, `..` or a NUL byte would let a checkpoint read files elsewhere on this machine.\n"
+        "Do not use the checkpoint before you know how the name came there.",
+    ),
+    "GROW208": Code(
+        "A damaged safetensors file",
+        "The header of a weight file is not what the format allows: cut short, not JSON, a tensor twice,\n"
+        "ranges that overlap, leave holes or end beyond the file, or a size that is not that of the shape.\n"
+        "The copy is incomplete or was tampered with; fetch it again.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW209": Code(
+        "Weights that do not fit together",
+        "The index of a sharded checkpoint and the headers of its files disagree: a file is missing, a\n"
+        "tensor is not where the index says, or one lies in two files. Or the folder has no weights at\n"
+        "all. Fetch the checkpoint again, or write it anew with `save_pretrained`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW210": Code(
+        "A model that the hub does not give",
+        "`model.hub` is looked up in the local Hugging Face cache and then online. It is in neither: the\n"
+        "name or revision is wrong, access needs a login (`hf auth login`), or there is no network. On a\n"
+        "machine without one, fetch the model elsewhere (`hf download ID`) and use `model.path`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW211": Code(
+        "A module that gives no model",
+        "`model.module` names `package.module:function`; the function is called without arguments and must\n"
+        "return a transformers `PreTrainedModel`, a causal language model of the class that transformers'\n"
+        "Auto classes know for its config (register your own with `AutoModelForCausalLM.register`). It\n"
+        "runs only with `--allow-code`.",
+    ),
+    "GROW212": Code(
+        "A quantized checkpoint",
+        "The weights of this folder are stored in a quantized format, where one tensor's bytes are split\n"
+        "over blocks and scales. Growing would have to requantize. Load the model with transformers,\n"
+        "dequantize it, and save that.",
+    ),
+    "GROW213": Code(
+        "A misspelt config key",
+        "transformers stores config keys it does not know and goes on with the default of the one that was\n"
+        "meant. The key here is unknown to the model type and nearly the name of one it knows. Correct the\n"
+        "spelling; keys that resemble none pass.",
+    ),
+}
