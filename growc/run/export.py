@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc import __version__
 from growc.checkpoint.atomic import commit, write_json
-from growc.checkpoint.write import LINEAGE, TRAINING
+from growc.checkpoint.write import LINEAGE, TRAINING, write_config
 from growc.model import ModelGraph
 from growc.model.build import canonical, load_config
 from growc.operators.operator import Replicas
@@ -26,6 +26,7 @@ from growc.run.state import write_state
 def save_checkpoint(
     path: Path,
     model: PreTrainedModel,
+    graph: ModelGraph,
     state: State,
     *,
     key: str,
@@ -42,20 +43,25 @@ def save_checkpoint(
     dist.barrier()
     tensors = named_state(model)
     write_state(aside / TRAINING, tensors, canonical(model.config), state, key, node, step, tokens)
-    weights = {name: full(tensor.detach()).cpu() for name, tensor in tensors.items()}
+    weights: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        whole = full(tensor.detach())
+        if dist.get_rank() == 0:  # the others take part in gathering and keep nothing
+            weights[name] = whole.cpu()
     if dist.get_rank() == 0:
-        write_weights(aside, canonical(model.config), weights)
+        write_weights(aside, graph, weights)
         write_json(aside / LINEAGE, {"growc": __version__, "node": node, "key": key, **lineage})
         commit(aside, path)
     dist.barrier()
 
 
-def write_weights(folder: Path, config: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
+def write_weights(folder: Path, graph: ModelGraph, weights: dict[str, Tensor]) -> None:
     """Write config and weights under the names that the hub uses for this family."""
     with torch.device("meta"):
-        shell = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
+        shell = AutoModelForCausalLM.from_config(load_config(graph.config), dtype=torch.float32)
     missing = {name: weights[tied] for name, tied in (shell.all_tied_weights_keys or {}).items() if tied in weights}
     shell.save_pretrained(folder, state_dict=missing | weights)
+    write_config(folder, graph, "float32")
 
 
 def sibling_cosines(

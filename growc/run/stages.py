@@ -147,7 +147,7 @@ class Runner:
         if self.first:
             append_rows(metrics, [{"step": node.steps, "val_loss": float(losses.mean())}])
         self._finish(
-            node, model, state, node.steps,
+            node, model, graph, state, node.steps,
             {"val_losses": losses.tolist(), "load": {layer: c.tolist() for layer, c in counts.items()},
              "sibling_cosine": cosines},
         )  # fmt: skip
@@ -183,7 +183,7 @@ class Runner:
                 f"invariants.loss.max_increase {self.max_increase:g} allows",
                 help="the grown model was not kept; relax the invariant, or grow with an exact operator",
             )
-        self._finish(node, model, state, 0, result)
+        self._finish(node, model, graph, state, 0, result)
 
     def _decision(
         self, node: GrowNode, index: int, planned: Any, model: PreTrainedModel, state: State, place: Place
@@ -237,7 +237,13 @@ class Runner:
         return {}
 
     def _finish(
-        self, node: TrainNode | GrowNode, model: PreTrainedModel, state: State, step: int, result: dict[str, Any]
+        self,
+        node: TrainNode | GrowNode,
+        model: PreTrainedModel,
+        graph: ModelGraph,
+        state: State,
+        step: int,
+        result: dict[str, Any],
     ) -> None:
         if self.first:
             write_json(self.folder.stage(node.name) / RESULT, result)
@@ -251,7 +257,7 @@ class Runner:
                 spec | {"replicas": done["replicas"]} for spec, done in zip(described, result["operators"], strict=True)
             ]
         save_checkpoint(
-            self.folder.checkpoint(node.name), model, state,
+            self.folder.checkpoint(node.name), model, graph, state,
             key=node.key, node=node.name, step=step, tokens=tokens, lineage=lineage,
         )  # fmt: skip
 

@@ -31,7 +31,7 @@ def _decisions(run_dir: Path) -> dict[str, dict[str, Any]]:
 
 def test_scores_do_not_depend_on_sharding(tmp_path: Path) -> None:
     """Four grow stages from one trunk, each by another score, on three layouts."""
-    stages = [{"name": "pretrain", "train": {"steps": 6, "data": "pretrain"}}]
+    stages: list[dict[str, Any]] = [{"name": "pretrain", "train": {"steps": 6, "data": "pretrain"}}]
     for score in SCORES:
         allocation = {"rule": "greedy", "score": score, "batches": 3, "cap": 3}
         grow = [{"op": "expert_upcycling", "allocation": allocation}]
@@ -108,3 +108,24 @@ def test_a_second_growth_follows_the_first(tmp_path: Path) -> None:
         assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
     config = json.loads((tmp_path / "run/stages/second/checkpoint/config.json").read_text(encoding="utf-8"))
     assert {sum(layer["replicas"]) for layer in config["growc"]["layers"].values()} == {32}
+
+
+def test_a_checkpoint_is_a_source_with_its_optimizer_state(tmp_path: Path) -> None:
+    """Training goes on from a growc checkpoint as if it had never stopped; a plain folder starts fresh moments."""
+    adam = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 1e-3}, "schedule": {"name": "constant"}}
+    first = {"name": "pretrain", "train": {"steps": 4, "data": "pretrain"}}
+    second = {"name": "cpt", "train": {"steps": 4, "data": "cpt"}}
+    tiny.run(tiny.spec(tmp_path, training=adam, stages=[first, second]), tmp_path / "whole", 1)
+    checkpoint = tmp_path / "whole/stages/pretrain/checkpoint"
+    spec = tiny.spec(tmp_path, training=adam, stages=[second], model={"path": str(checkpoint)})
+    tiny.run(spec, tmp_path / "part", 1)
+    assert tiny.rows(tmp_path / "part", "cpt") == tiny.rows(tmp_path / "whole", "cpt")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((checkpoint / name).read_bytes())
+    spec = tiny.spec(tmp_path, training=adam, stages=[second], model={"path": str(bare)})
+    tiny.run(spec, tmp_path / "fresh", 1)
+    fresh, whole = tiny.rows(tmp_path / "fresh", "cpt"), tiny.rows(tmp_path / "whole", "cpt")
+    assert fresh[1] == whole[1], "the weights are the same"
+    assert fresh[3] != whole[3], "the moments are not"
