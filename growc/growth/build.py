@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from growc.diagnostics import Diagnostic, GrowcError, fail
 from growc.growth.graph import Arm, GrowNode, GrowthGraph, Node, Port, State, TrainNode, digest
 from growc.growth.rewrite import Rewrite, rewrite

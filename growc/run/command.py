@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -39,13 +41,13 @@ def run(
         GrowcError: the spec has findings, the plan is stale, or the folder belongs to another spec.
     """
     folder = RunFolder(run_dir)
-    launched = "RANK" in os.environ
-    if not launched or os.environ["RANK"] == "0":
-        plan, opened = _open(target, overrides, allow_code)
-        _prepare(folder, plan, opened, nproc, echo)
-    if launched:
+    if os.environ.get("RANK", "0") != "0":
         return _as_rank(folder, allow_code)
-    return _launch(folder, nproc, allow_code)
+    plan, opened = _open(target, overrides, allow_code)
+    _check(plan, opened, nproc)
+    with _alone(folder) as lock:
+        _prepare(folder, plan, opened, echo)
+        return _as_rank(folder, allow_code) if "RANK" in os.environ else _launch(folder, nproc, allow_code, lock)
 
 
 def _open(target: Path, overrides: Sequence[str], allow_code: bool) -> tuple[Plan, Opened]:
@@ -62,7 +64,8 @@ def _open(target: Path, overrides: Sequence[str], allow_code: bool) -> tuple[Pla
     return build_plan(opened), opened
 
 
-def _prepare(folder: RunFolder, plan: Plan, opened: Opened, nproc: int, echo: Callable[[str], None]) -> None:
+def _check(plan: Plan, opened: Opened, nproc: int) -> None:
+    """What can be known to fail before anything is written."""
     errors = [d for d in plan.findings() if d.severity is Severity.ERROR]
     if errors:
         raise GrowcError(errors)
@@ -76,9 +79,30 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, nproc: int, echo: Ca
         if sequences % ranks:
             fail("GROW623", f"a batch of {sequences} sequences does not divide among {ranks} ranks",
                  help="make batch_tokens a multiple of sequence_length * ranks")  # fmt: skip
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Generator[int]:
+    """Hold the run folder: two runs in one folder would write over each other. The kernel gives it up with us."""
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lock = (folder.path / "lock").open("w")
+    except OSError as error:
+        fail("GROW614", f"cannot use {folder.path} as a run folder: {error.strerror}", help="choose another --run-dir")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail("GROW613", f"another process is running in {folder.path}",
+                 help="wait for it, stop it, or choose another --run-dir")  # fmt: skip
+        yield lock.fileno()
+
+
+def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str], None]) -> None:
+    spec = opened.loaded.spec
+    assert spec.data is not None
     if folder.plan.exists():
         _same(read_plan(folder.plan), plan, folder)
-    folder.path.mkdir(parents=True, exist_ok=True)
     write_plan(plan, folder.plan)
     (folder.path / STOP).unlink(missing_ok=True)
     (folder.path / OUTCOME).unlink(missing_ok=True)
@@ -106,7 +130,7 @@ def _as_rank(folder: RunFolder, allow_code: bool) -> ExitCode:
     distribute.stop(int(code))
 
 
-def _launch(folder: RunFolder, nproc: int, allow_code: bool) -> ExitCode:
+def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitCode:
     """Start the ranks and wait. SIGINT and SIGTERM ask them to save and stop; a second one kills them."""
     threads = max(1, (os.cpu_count() or 1) // nproc)
     environment = {
@@ -121,7 +145,8 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool) -> ExitCode:
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}",
         "-m", "growc.run.worker", str(folder.path.resolve()), *(["--allow-code"] if allow_code else []),
     ]  # fmt: skip
-    child = subprocess.Popen(command, env=environment, start_new_session=True)
+    # The ranks hold the lock too: they may outlive a launcher that is killed.
+    child = subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=(lock,))
     asked = 0
 
     def ask(_: int, __: FrameType | None) -> None:

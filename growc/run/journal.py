@@ -14,20 +14,26 @@ def record(path: Path, event: str, **details: Any) -> None:
     """Append one event and flush it to the disk."""
     line = json.dumps({"time": time.time(), "event": event, **details})
     with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+        file.write(("\n" if _cut_short(path) else "") + line + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
+def _cut_short(path: Path) -> bool:
+    """Whether a crash left a last line without its end."""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        if file.tell() == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
 def events(path: Path, event: str | None = None) -> Iterator[dict[str, Any]]:
-    """All events, or those of one kind. A last line cut short by a crash is not an event."""
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            entry: dict[str, Any] = json.loads(line)
-            if event is None or entry["event"] == event:
-                yield entry
+    """All events, or those of one kind. A line cut short by a crash is not an event."""
+    for entry in rows(path):
+        if event is None or entry["event"] == event:
+            yield entry
 
 
 def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -37,11 +43,11 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """All rows of a metrics file, but a last one cut short."""
+    """All objects of a file of JSON lines, but those that a crash cut short."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
 
 
 def cut_rows(path: Path, step: int) -> None:

@@ -45,7 +45,7 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         signalled.append(number)
 
     signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN if not sys.stdin.isatty() else on_signal)
+    signal.signal(signal.SIGINT, on_signal)
     try:
         plan = read_plan(folder.plan)
         opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)

@@ -47,6 +47,17 @@ CODES: dict[str, Code] = {
         "from the last saved state.",
         ExitCode.INTERRUPTED,
     ),
+    "GROW613": Code(
+        "a run folder in use",
+        "Another process holds the lock of this run folder. Two runs in one folder would write over each other's "
+        "states. The lock goes with the process that holds it, however it ends.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW614": Code(
+        "a run folder that cannot be used",
+        "The run folder cannot be made or written: its name belongs to a file, or the permissions forbid it.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW620": Code(
         "ranks that do not fit the layout",
         "parallel.fsdp times nothing else is the number of ranks, and parallel.ep divides it. Set both to "
