@@ -31,7 +31,7 @@ lint: setup ## Check style, types and the order of the rooms
 
 .PHONY: test
 test: lint ## Lint, then run the tests that are not slow
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 .PHONY: test-slow
 test-slow: setup ## Run the slow tests: several processes, whole runs

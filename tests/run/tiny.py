@@ -97,7 +97,7 @@ def kill_when(child: subprocess.Popen[str], ready: Callable[[], bool], *, limit:
         assert time.monotonic() < end
         time.sleep(0.01)
     kill_tree(child.pid)
-    child.wait()
+    child.communicate()
 
 
 def kill_tree(pid: int) -> None:
