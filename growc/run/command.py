@@ -16,6 +16,7 @@ from types import FrameType
 from growc.checkpoint.atomic import read_json
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, Span, fail
 from growc.growth.open import Opened, open_spec
+from growc.model import fetch
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
 from growc.plan.plan import Plan
@@ -106,6 +107,9 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str]
     write_plan(plan, folder.plan)
     (folder.path / STOP).unlink(missing_ok=True)
     (folder.path / OUTCOME).unlink(missing_ok=True)
+    if opened.source.kind == "hub":
+        echo(f"fetching {opened.source.origin}")
+        fetch(opened.source)
     echo("preparing data")
     prepare(
         spec.data, opened.graph.source.config["vocab_size"], folder.data, opened.loaded.base_dir, spec.training.seed

@@ -35,7 +35,7 @@ def measure(context: Context) -> Findings:
     if spec.data is None:
         fail("GROW451", "there is no data to measure on", help="add a data section to the spec",
              span=context.loaded.span("name"))  # fmt: skip
-    if context.source.weights is None or not nodes:
+    if context.source.kind == "config" or not nodes:
         what = "the model is only a config, without weights" if nodes else "no growth starts from the source itself"
         fail("GROW452", f"nothing can be measured before the run: {what}",
              help="the run measures every growth; `growc check` without --measure proves the operators on a twin",
@@ -46,7 +46,7 @@ def measure(context: Context) -> Findings:
             spec.data, context.graph.source.config["vocab_size"], root / "data", context.loaded.base_dir,
             spec.training.seed,
         )  # fmt: skip
-        write_source(root / "source", context.source, spec.training.seed)
+        write_source(root / "source", context.loaded, context.source, spec.training.seed)
         dist.init_process_group("gloo", init_method=f"file://{root / 'meeting'}", world_size=1, rank=0)
         try:
             return sum((_measure(context, node, root) for node in nodes), Findings())

@@ -14,10 +14,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.checkpoint.atomic import appears
 from growc.checkpoint.write import TRAINING
-from growc.model import ModelSource
+from growc.model import ModelSource, fetch
 from growc.model.build import canonical, load_config
+from growc.model.module import build_module
 from growc.run.distribute import named_state
 from growc.run.state import write_state
+from growc.spec import LoadedSpec
 
 
 def write_fresh(path: Path, config: Mapping[str, Any], seed: int) -> None:
@@ -27,21 +29,28 @@ def write_fresh(path: Path, config: Mapping[str, Any], seed: int) -> None:
     _write(path, model)
 
 
-def write_source(path: Path, source: ModelSource, seed: int) -> None:
-    """The weights of the source: those in its folder, or fresh ones where it is only a config.
+def write_source(path: Path, loaded: LoadedSpec, source: ModelSource, seed: int) -> None:
+    """The weights of the source: those in its folder or on the hub, those its code makes, or fresh ones of a config.
 
     A growc checkpoint brings its optimizer state along: its training state is linked, not copied.
     """
-    if source.weights is None:
-        write_fresh(path, source.config, seed)
-        return
-    training = source.weights / TRAINING
-    if training.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(training.resolve(), target_is_directory=True)
-        return
-    model = AutoModelForCausalLM.from_pretrained(source.weights, dtype=torch.float32, local_files_only=True)
-    _write(path, model)
+    match source.kind:
+        case "config":
+            write_fresh(path, source.config, seed)
+        case "module":
+            assert loaded.spec.model.module is not None
+            torch.manual_seed(seed)
+            _write(path, build_module(loaded.spec.model.module, loaded.base_dir, allow_code=True).float())
+        case "hub" | "path":
+            folder = fetch(source).weights
+            assert folder is not None
+            training = folder / TRAINING
+            if training.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(training.resolve(), target_is_directory=True)
+                return
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            _write(path, model)
 
 
 def _write(path: Path, model: PreTrainedModel) -> None:

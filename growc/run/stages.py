@@ -35,6 +35,7 @@ from growc.run.progress import Progress
 from growc.run.source import write_fresh, write_source
 from growc.run.state import load_state, read_config, read_meta, save_state
 from growc.run.train import Hooks, train
+from growc.spec import LoadedSpec
 
 RESULT = "result.json"
 """File of a finished stage: losses by validation window, loads, siblings, seconds."""
@@ -45,6 +46,7 @@ class Runner:
     """Everything a rank knows of the run."""
 
     graph: GrowthGraph
+    loaded: LoadedSpec
     source: ModelSource
     folder: RunFolder
     corpus: Corpus
@@ -93,7 +95,7 @@ class Runner:
             if fresh:
                 write_fresh(path, node.before.config, node.training.seed)
             else:
-                write_source(path, self.source, node.training.seed)
+                write_source(path, self.loaded, self.source, node.training.seed)
         dist.barrier()
         return path
 

@@ -60,7 +60,8 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
             record(folder.journal, "run_started", ranks=dist.get_world_size(), layout=str(places), device=str(device))
         limit = spec.invariants.loss.max_increase if spec.invariants.loss else None
         runner = Runner(
-            graph, opened.source, folder, corpus, windows, places, device, Progress(graph, quiet=not first), limit,
+            graph, opened.loaded, opened.source, folder, corpus, windows, places, device,
+            Progress(graph, quiet=not first), limit,
             interrupted=lambda: bool(signalled) or (first and (run_dir / STOP).exists()),
         )  # fmt: skip
         runner.run()
