@@ -37,7 +37,9 @@ import json, resource, sys
 from growc.model import inspect
 graph = inspect(json.load(sys.stdin), 4096)
 usage = resource.getrusage(resource.RUSAGE_SELF)
-json.dump([usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, len(graph.tensors)], sys.stdout)
+# not ru_maxrss, which a child inherits from the process that started it
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+json.dump([usage.ru_utime + usage.ru_stime, int(peak) * 1024, len(graph.tensors)], sys.stdout)
 """
 
 
