@@ -54,4 +54,6 @@ class Findings:
         """These findings, with what `measured` settles in the place of what was to be measured."""
         settled = {(i.name, i.stage): i for i in measured.invariants}
         invariants = tuple(settled.get((i.name, i.stage), i) for i in self.invariants)
-        return Findings(self.diagnostics + measured.diagnostics, invariants)
+        listed = {(i.name, i.stage) for i in self.invariants}
+        more = tuple(i for i in measured.invariants if (i.name, i.stage) not in listed)
+        return Findings(self.diagnostics + measured.diagnostics, invariants + more)

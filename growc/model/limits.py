@@ -44,6 +44,8 @@ def check(config: PreTrainedConfig) -> None:
                 help="make the number of experts a multiple of n_group",
             )
         )
+    if experts and chosen == 0:
+        findings.append(Diagnostic("GROW203", "the router chooses 0 experts per token", help="choose at least one"))
     if experts is not None and chosen is not None and chosen > experts:
         findings.append(
             Diagnostic(

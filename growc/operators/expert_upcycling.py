@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
@@ -54,14 +54,16 @@ class ExpertUpcycling(Operator):
     site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
 
-    factor: int = Field(default=2, ge=2, description="how many times more experts the grown layers have")
+    factor: int = Field(default=2, ge=2, le=256, description="how many times more experts the grown layers have")
     routing: Literal["exclusive", "free"] = Field(
         default="exclusive",
         description="exclusive: one winner per group of siblings, exact; free: plain top-K, as published",
     )
     allocation: Allocation = Field(default=Uniform(), description="how many copies each expert gets")
     router: Router = Field(default=Router(), description="how the router's new rows start")
-    layers: Literal["all"] | list[int] = Field(default="all", description="decoder layers to grow, counted from 0")
+    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
+        default="all", description="decoder layers to grow, counted from 0"
+    )
     optimizer_state: Literal["gradient", "copy", "reset", "reset_copies", "scale"] = Field(
         default="gradient",
         description="gradient: moments follow the gradient program; copy: as the weights; reset: none are kept, for "

@@ -13,15 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 from growc.checkpoint.atomic import read_json
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, Span, fail
+from growc.growth.graph import TrainNode
 from growc.growth.open import Opened, open_spec
 from growc.model import fetch
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
 from growc.plan.plan import Plan
-from growc.run.data import prepare
+from growc.run.data import Corpus, prepare
 from growc.run.folder import RunFolder
+from growc.run.journal import events, record
 from growc.run.layout import layout
 from growc.run.worker import OUTCOME, STOP
 
@@ -43,12 +47,14 @@ def run(
     """
     folder = RunFolder(run_dir)
     if os.environ.get("RANK", "0") != "0":
-        return _as_rank(folder, allow_code)
+        return _as_rank(folder, allow_code, echo)
     plan, opened = _open(target, overrides, allow_code)
     _check(plan, opened, nproc)
     with _alone(folder) as lock:
         _prepare(folder, plan, opened, echo)
-        return _as_rank(folder, allow_code) if "RANK" in os.environ else _launch(folder, nproc, allow_code, lock)
+        if "RANK" in os.environ:
+            return _as_rank(folder, allow_code, echo)
+        return _launch(folder, nproc, allow_code, lock)
 
 
 def _open(target: Path, overrides: Sequence[str], allow_code: bool) -> tuple[Plan, Opened]:
@@ -111,27 +117,44 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str]
         echo(f"fetching {opened.source.origin}")
         fetch(opened.source)
     echo("preparing data")
-    prepare(
-        spec.data, opened.graph.source.config["vocab_size"], folder.data, opened.loaded.base_dir, spec.training.seed
-    )
+    vocabulary = opened.graph.source.config["vocab_size"]
+    corpus = prepare(spec.data, vocabulary, folder.data, opened.loaded.base_dir, spec.training.seed)
+    _same_data(folder, corpus)
+    for node in opened.graph.nodes:
+        if isinstance(node, TrainNode):  # a batch that does not fit is better known before the first stage
+            sequences = node.training.batch_tokens // node.sequence_length
+            corpus.part(node.data).batch(node.training.seed, 0, sequences, node.sequence_length)
+
+
+def _same_data(folder: RunFolder, corpus: Corpus) -> None:
+    """All stages of a run read the same text: held-out text of one must not be trained on by another."""
+    first = next(events(folder.journal, "data"), None)
+    if first is None:
+        record(folder.journal, "data", content=corpus.manifest.content)
+    elif first["content"] != corpus.manifest.content:
+        fail("GROW615", f"the data of {folder.path} has changed since the run began",
+             help="restore the files, or choose another --run-dir")  # fmt: skip
 
 
 def _same(before: Plan, now: Plan, folder: RunFolder) -> None:
     """A run folder belongs to one spec, one source and one version of the code."""
-    moved = [part for part in ("spec", "source", "code") if before.hashes[part] != now.hashes[part]]
+    moved = [part for part in ("spec", "source", "code") if before.hashes.get(part) != now.hashes[part]]
     if moved:
         fail("GROW611", f"{folder.path} belongs to a run with another {' and another '.join(moved)}",
              help="choose another --run-dir, or delete the folder to start over")  # fmt: skip
 
 
-def _as_rank(folder: RunFolder, allow_code: bool) -> ExitCode:
+def _as_rank(folder: RunFolder, allow_code: bool, echo: Callable[[str], None]) -> ExitCode:
     from growc.run import distribute
     from growc.run.worker import work
 
     while not folder.plan.exists() or not (folder.data).exists():
         time.sleep(0.2)
     code = work(folder.path, allow_code=allow_code)
-    distribute.stop(int(code))
+    if os.environ["RANK"] == "0":
+        for found in _diagnostics(folder):
+            echo(str(found))
+    distribute.stop(code, status=int(code))
 
 
 def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitCode:
@@ -149,7 +172,7 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitC
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}",
         "-m", "growc.run.worker", str(folder.path.resolve()), *(["--allow-code"] if allow_code else []),
     ]  # fmt: skip
-    # The ranks hold the lock too: they may outlive a launcher that is killed.
+    # torchrun holds the lock too, and rank 0 one of its own: they may outlive a launcher that is killed.
     child = subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=(lock,))
     asked = 0
 
@@ -159,7 +182,8 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitC
         if asked == 1:
             (folder.path / STOP).touch()
         else:
-            os.killpg(child.pid, signal.SIGKILL)
+            for process in [*psutil.Process(child.pid).children(recursive=True), child]:
+                process.kill()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -170,16 +194,20 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitC
         (folder.path / STOP).unlink(missing_ok=True)
     outcome = folder.path / OUTCOME
     if not outcome.exists():
-        if asked:
+        if asked > 1:
             return ExitCode.INTERRUPTED
         fail("GROW612", f"the ranks died (exit code {child.returncode})",
              help="what is committed is safe; the same command resumes the run")  # fmt: skip
-    result = read_json(outcome)
-    if result["diagnostics"]:
-        raise GrowcError(
-            Diagnostic(
-                d["code"], d["message"], d["help"], Span(**d["span"]) if d["span"] else None, Severity(d["severity"])
-            )
-            for d in result["diagnostics"]
+    if found := _diagnostics(folder):
+        raise GrowcError(found)
+    return ExitCode(read_json(outcome)["exit"])
+
+
+def _diagnostics(folder: RunFolder) -> list[Diagnostic]:
+    """What the ranks found, as they left it."""
+    return [
+        Diagnostic(
+            d["code"], d["message"], d["help"], Span(**d["span"]) if d["span"] else None, Severity(d["severity"])
         )
-    return ExitCode(result["exit"])
+        for d in read_json(folder.path / OUTCOME)["diagnostics"]
+    ]

@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.distributed.configuration_utils import DistributedConfig
 
+from growc.diagnostics import ExitCode
 from growc.model.build import load_config
 from growc.run.layout import Layout
 
@@ -37,18 +38,23 @@ def start() -> torch.device:
     return torch.device("cpu")
 
 
-def stop(code: int) -> NoReturn:
-    """Leave the process group and the process.
+def stop(code: ExitCode, *, status: int) -> NoReturn:
+    """End this rank with `status`, after every rank has arrived if the run ended well.
 
-    Interpreter shutdown can abort after gloo collectives of FSDP2 (SIGABRT after the work is done), so the process
-    ends by `os._exit` once every rank has arrived and the streams are flushed.
+    A diagnostic may be one rank's alone, so nobody waits for the others then.
     """
-    gc.collect()
-    dist.barrier()
-    dist.destroy_process_group()
+    if code in (ExitCode.CLEAN, ExitCode.INTERRUPTED):
+        gc.collect()
+        dist.barrier()
+        dist.destroy_process_group()
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once: interpreter shutdown can abort after gloo collectives of FSDP2 (SIGABRT)."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(status)
 
 
 def build_model(config: Mapping[str, Any], layout: Layout, device: torch.device, seed: int) -> PreTrainedModel:

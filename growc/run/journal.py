@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from growc.diagnostics import fail
+
 
 def record(path: Path, event: str, **details: Any) -> None:
     """Append one event and flush it to the disk."""
@@ -46,8 +48,15 @@ def rows(path: Path) -> list[dict[str, Any]]:
     """All objects of a file of JSON lines, but those that a crash cut short."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
+        if not line.endswith("}\n"):
+            continue
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            fail("GROW618", f"{path}:{number} is not JSON", help="delete the line; growc never writes one like it")
+    return found
 
 
 def cut_rows(path: Path, step: int) -> None:

@@ -86,7 +86,7 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
         model, graph, state = growing.apply(planned, decision, model, state, place)
     after = validation_losses(model, windows, device, place.precision).mean()
     increase, limit = float(after - before), spec.invariants.loss.max_increase if spec.invariants.loss else None
-    broken = limit is not None and increase > limit
+    broken = limit is not None and not increase <= limit  # a NaN does not pass
     invariant = Invariant(
         "loss", node.name, "broken" if broken else "held", increase, limit,
         f"measured {float(before):.4f} -> {float(after):.4f}; {detail}",

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.checkpoint.atomic import appears
 from growc.checkpoint.write import TRAINING
+from growc.diagnostics import fail
 from growc.model import ModelSource, fetch
 from growc.model.build import canonical, load_config
 from growc.model.module import build_module
@@ -47,10 +48,27 @@ def write_source(path: Path, loaded: LoadedSpec, source: ModelSource, seed: int)
             training = folder / TRAINING
             if training.is_dir():
                 path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)  # a link to a checkpoint that has moved
                 path.symlink_to(training.resolve(), target_is_directory=True)
                 return
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-            _write(path, model)
+            _write(path, _loaded(folder))
+
+
+def _loaded(folder: Path) -> PreTrainedModel:
+    """The model in `folder`, if its weights are those of its config: transformers would fill gaps at random."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+    )
+    model, report = loaded
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(map(str, report[what])):
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            fail(
+                "GROW214",
+                f"the weights in {folder} are not those of its config: {what.removesuffix('_keys')} {shown}",
+                help="put the config and the weights of one model into the folder",
+            )
+    return model
 
 
 def _write(path: Path, model: PreTrainedModel) -> None:

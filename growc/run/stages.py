@@ -178,7 +178,7 @@ class Runner:
         result["seconds"] = time.perf_counter() - began
         increase = float((after - before).mean())
         self._say(node.name, f"validation loss {before.mean():.6f} -> {after.mean():.6f} ({increase:+.1e} nats)")
-        if self.max_increase is not None and increase > self.max_increase:
+        if self.max_increase is not None and not increase <= self.max_increase:  # a NaN does not pass
             fail(
                 "GROW450",
                 f"growth in stage {node.name} raised the validation loss by {increase:.2e} nats, more than "

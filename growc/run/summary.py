@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -88,7 +87,10 @@ def _comparison(folder: RunFolder, graph: GrowthGraph, stages: dict[str, Any]) -
         return found | {"why_null": "eta needs both baselines, fixed_source and fixed_target"}
     losses = {arm: np.array(_result(folder, end)["val_losses"]) for arm, end in ends.items() if end}
     gap, gain = losses["fixed_source"] - losses["fixed_target"], losses["fixed_source"] - losses["main"]
-    found["gap"], found["noise"] = float(gap.mean()), _standard_error(gap)
+    found["gap"] = float(gap.mean())
+    if len(gap) < 2:
+        return found | {"why_null": "one validation window has no noise to compare with"}
+    found["noise"] = _standard_error(gap)
     if found["gap"] < NOISE_FACTOR * found["noise"]:
         return found | {
             "why_null": f"the controls differ by {found['gap']:.4f} nats, under {NOISE_FACTOR} times the noise"
@@ -121,8 +123,3 @@ def _seconds(graph: GrowthGraph, stages: dict[str, Any], end: str) -> dict[str, 
 
 def _result(folder: RunFolder, node: str) -> dict[str, Any]:
     return read_json(folder.stage(node) / "result.json")
-
-
-def load_summary(folder: RunFolder) -> dict[str, Any]:
-    """The summary of a finished run."""
-    return json.loads(folder.summary.read_text(encoding="utf-8"))

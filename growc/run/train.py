@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.diagnostics import fail
 from growc.growth.graph import TrainNode
 from growc.model import ModelGraph
 from growc.run import balance as balancing
@@ -94,6 +96,8 @@ def train(
         cut_rows(metrics, start)
     model.train()
     try:
+        if start == stable == 0:  # the whole stage is anneal: it starts from its own stable state
+            hooks.save("stable", 0, state)
         for step in range(start, node.steps):
             began = time.perf_counter()
             torch.manual_seed(_step_seed(spec.seed, step, rank))
@@ -116,6 +120,12 @@ def train(
                 balancing.update_selection_bias(load, counts, spec.balance.rate)
 
             mean, stop = _agree(loss, hooks.interrupted(), device)
+            if not math.isfinite(mean):
+                fail(
+                    "GROW616",
+                    f"the loss of stage {node.name} is {mean} at step {step + 1}",
+                    help="lower the learning rate or lengthen the warmup; nothing of this step was kept",
+                )
             speed = spec.batch_tokens / (time.perf_counter() - began)
             done = step + 1
             if rank == 0:

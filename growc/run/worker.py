@@ -6,18 +6,21 @@ as a diagnostic and never as the traceback of a child process.
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import torch.distributed as dist
 
 from growc.checkpoint.atomic import write_json
-from growc.diagnostics import ExitCode, GrowcError
+from growc.diagnostics import Diagnostic, ExitCode, GrowcError, fail
 from growc.growth.open import open_spec
-from growc.plan.freeze import read_plan
+from growc.plan.freeze import drift, read_plan
 from growc.run import distribute
 from growc.run.data import open_corpus
 from growc.run.folder import RunFolder
@@ -47,8 +50,13 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     try:
+        lock = (run_dir / "lock.rank0").open("w") if first else None
+        if lock is not None:
+            _hold(lock, run_dir)
         plan = read_plan(folder.plan)
         opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
+        if moved := drift(plan, opened):
+            fail("GROW601", f"{', '.join(moved)} changed while the run started", help="start it again")
         graph = opened.graph
         spec = opened.loaded.spec
         assert spec.data is not None
@@ -77,6 +85,16 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         return _end(folder, error.exit_code, error)
 
 
+def _hold(lock: IO[str], run_dir: Path) -> None:
+    """A rank may outlive a launcher that was killed: as long as it lives, no other run may start here."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fail(
+            "GROW613", f"ranks of an earlier call still run in {run_dir}", help="stop them, or choose another --run-dir"
+        )
+
+
 def _end(folder: RunFolder, code: ExitCode, error: GrowcError | None = None) -> ExitCode:
     if dist.get_rank() == 0:
         diagnostics = [asdict(d) for d in error.diagnostics] if error else []
@@ -84,6 +102,20 @@ def _end(folder: RunFolder, code: ExitCode, error: GrowcError | None = None) -> 
     return code
 
 
+def main(run_dir: Path, *, allow_code: bool) -> None:
+    """Work, and whatever happens leave an outcome: a fault of ours is no interruption, and no retry mends it."""
+    try:
+        code = work(run_dir, allow_code=allow_code)
+    except Exception:  # noqa: BLE001, a process boundary: it is printed and recorded, not swallowed
+        known = (run_dir / OUTCOME).exists()  # a peer has said why it left, and a collective broke here
+        if not known:
+            traceback.print_exc()
+            fault = Diagnostic("GROW617", "a rank failed; its traceback stands above", "please report it")
+            outcome = {"exit": int(ExitCode.CANNOT_RUN), "diagnostics": [asdict(fault)]}
+            write_json(run_dir / OUTCOME, outcome)
+        distribute.leave(0 if known else 1)
+    distribute.stop(code, status=0)
+
+
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), allow_code="--allow-code" in sys.argv[2:])
-    distribute.stop(0)
+    main(Path(sys.argv[1]), allow_code="--allow-code" in sys.argv[2:])

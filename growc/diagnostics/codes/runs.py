@@ -58,6 +58,29 @@ CODES: dict[str, Code] = {
         "The run folder cannot be made or written: its name belongs to a file, or the permissions forbid it.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW615": Code(
+        "data that changed during a run",
+        "The text that a run reads is not the text it began with. Stages that are done were trained and validated on "
+        "the old one, so going on would compare what cannot be compared, and held-out text could be trained on.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW616": Code(
+        "training diverged",
+        "The training loss became infinite or not a number, so nothing that follows could mean anything. Lower the "
+        "learning rate, lengthen the warmup, or set clip_norm.",
+    ),
+    "GROW617": Code(
+        "a fault in a rank",
+        "A process of the run failed in a way that growc did not foresee; its traceback stands above. What is "
+        "committed is safe, but the same command will likely fail again.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW618": Code(
+        "a damaged record of a run",
+        "A line of the journal or of a stage's metrics is no JSON, though it ends like one: something else wrote into "
+        "the file. Delete the line; a line that a crash cut short is no problem.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW620": Code(
         "ranks that do not fit the layout",
         "parallel.fsdp times nothing else is the number of ranks, and parallel.ep divides it. Set both to "

@@ -5,6 +5,11 @@ from __future__ import annotations
 from growc.diagnostics.code import Code, ExitCode
 
 CODES: dict[str, Code] = {
+    "GROW214": Code(
+        "weights that do not fit their config",
+        "The folder's weights lack tensors that its config asks for, or hold others. transformers would fill what is "
+        "missing with random numbers and train on; growc does not.",
+    ),
     "GROW201": Code(
         "An unknown model type",
         "`model_type` of a config names the family of the model, in the spelling of transformers\n"

@@ -1,0 +1,92 @@
+"""Faults of the world around a run: each a diagnostic and its exit code, and nothing half done."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from growc.diagnostics import CODES, GrowcError
+from growc.growth.open import open_spec
+from growc.model.build import load_config
+from growc.run.source import write_source
+from tests.families import FAMILIES
+from tests.run import tiny
+
+ONE: list[dict[str, Any]] = [{"name": "pretrain", "train": {"steps": 3, "data": "pretrain"}}]
+
+
+def _refused(output: str, code: str) -> None:
+    assert code in output, output
+    assert "Traceback" not in output, output
+
+
+def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    """One folder, met by another spec, other data, a second run at once, and a file in its place."""
+    path = tiny.spec(tmp_path, stages=ONE)
+    tiny.run(path, tmp_path / "run")
+    _refused(tiny.run(path, tmp_path / "run", 1, "training.seed=1", code=2), "GROW611")
+    (tmp_path / "corpus/000.txt").write_text("something else altogether\n" * 50, encoding="utf-8")
+    _refused(tiny.run(path, tmp_path / "run", code=2), "GROW615")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    _refused(tiny.run(path, tmp_path / "file", code=2), "GROW614")
+
+
+def test_two_runs_at_once_in_one_folder(tmp_path: Path) -> None:
+    path = tiny.spec(tmp_path, stages=[{"name": "pretrain", "train": {"steps": 4000, "data": "pretrain"}}])
+    child = tiny.start(path, tmp_path / "run")
+    while not tiny.rows(tmp_path / "run", "pretrain"):
+        assert child.poll() is None
+        time.sleep(0.05)
+    _refused(tiny.run(path, tmp_path / "run", code=2), "GROW613")
+    tiny.kill_tree(child.pid)
+    child.communicate()
+
+
+def test_divergence_stops_the_run(tmp_path: Path) -> None:
+    training = {"batch_tokens": 256, "optimizer": {"name": "sgd", "lr": 1e30, "clip_norm": None}}
+    path = tiny.spec(tmp_path, stages=[{"name": "p", "train": {"steps": 9, "data": "pretrain"}}], training=training)
+    _refused(tiny.run(path, tmp_path / "run", 2, code=1), "GROW616")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ranks", "code"),
+    [
+        (("parallel.ep=2",), 3, "GROW620"),
+        (("parallel.fsdp=2",), 1, "GROW620"),
+        (("parallel.ep=3",), 3, "GROW621"),
+        ((), 3, "GROW623"),
+        (("training.batch_tokens=3200000",), 1, "GROW511"),
+        (("data.train.path=nowhere",), 1, "GROW501"),
+    ],
+)
+def test_what_cannot_run_is_said_before_anything_is_trained(
+    tmp_path: Path, overrides: tuple[str, ...], ranks: int, code: str
+) -> None:
+    output = tiny.run(tiny.spec(tmp_path, stages=ONE), tmp_path / "run", ranks, *overrides, code=CODES[code].exit)
+    _refused(output, code)
+    assert not (tmp_path / "run/stages").exists()
+
+
+def test_weights_of_another_model_are_not_filled_up_at_random(tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_config(load_config(FAMILIES["mixtral"]))
+    model.save_pretrained(tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text(encoding="utf-8"))
+    (tmp_path / "model/config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}), encoding="utf-8")
+    grow = [{"name": "up", "grow": [{"op": "expert_upcycling"}]}]
+    opened = open_spec(tiny.spec(tmp_path, stages=grow, model={"path": "model"}))
+    with pytest.raises(GrowcError, match=r"GROW214.*missing"):
+        write_source(tmp_path / "source", opened.loaded, opened.source, 0)
+    assert not (tmp_path / "source").exists()
+    output = tiny.run(tmp_path / "tiny.growth.yaml", tmp_path / "run", 2, code=1)
+    _refused(output, "GROW214")
+
+
+def test_a_stage_that_is_all_anneal_has_a_stable_state(tmp_path: Path) -> None:
+    training = {"batch_tokens": 256, "schedule": {"name": "wsd", "warmup": 0, "anneal": 1.0}}
+    stages = [*ONE, {"name": "up", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling"}]}]
+    tiny.run(tiny.spec(tmp_path, stages=stages, training=training), tmp_path / "run")
