@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-import growc  # noqa: F401, lets transformers load grown models
+import growc
 from growc.model import inspect
 from growc.nn.duplicates import as_duplicated
 
@@ -38,6 +38,7 @@ def main(folder: Path, text: Path) -> None:
     with as_duplicated(model, {site: (2,) * site.num_experts for site in graph.moe}) as k_eff:
         after = loss(model, tokens)
     met = {layer: round(seen.mean, 2) for layer, seen in k_eff.items()}
+    print(f"growc {growc.__version__}")  # its import is what lets transformers load grown models
     print(f"loss {before:.4f}; with every expert doubled {after:.4f} ({after - before:+.4f} nats)")
     print(f"different experts a token meets, by layer: {met}")
 
