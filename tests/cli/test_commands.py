@@ -101,7 +101,7 @@ def test_operators_and_explain_cover_the_tables(growc: Call) -> None:
         assert name in {row["op"] for row in listed}
         page = growc("explain", name)
         assert page.exit_code == 0
-        assert "factor: integer >= 2 = 2" in page.stdout
+        assert "factor: integer >= 2 <= 256 = 2" in page.stdout
     for code in CODES:
         page = growc("explain", code.lower())
         assert page.exit_code == 0
