@@ -8,13 +8,17 @@ from growc.report.records import Event
 
 
 def sessions(journal: Sequence[Event]) -> list[list[Event]]:
-    """The events of every start of the run. The time between an interruption and its resumption is in none."""
+    """The events of every start of the run. The time between an interruption and its resumption is in none.
+
+    What the launcher writes before the ranks start belongs to the start that follows.
+    """
     found: list[list[Event]] = []
     for event in journal:
-        if not found or event.event == "run_started":
+        if event.event == "run_started":
             found.append([])
-        found[-1].append(event)
-    return found
+        if found:
+            found[-1].append(event)
+    return found or ([list(journal)] if journal else [])
 
 
 def length(session: Sequence[Event]) -> float:

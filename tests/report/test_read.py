@@ -61,3 +61,10 @@ def test_the_rest_of_a_stage_is_what_its_work_leaves(tmp_path: Path) -> None:
     grow = next(stage for stage in run.stages if stage.grows)
     assert grow.clock.growing == pytest.approx(41.7)
     assert grow.clock.rest == pytest.approx(grow.clock.total - 41.7)
+
+
+def test_what_comes_before_the_ranks_start_is_no_session_of_its_own() -> None:
+    names = ["data", "run_started", "stage_started", "interrupted", "run_started", "run_finished"]
+    starts = sessions([Event(time=float(i), event=name) for i, name in enumerate(names)])
+    assert [[event.event for event in start] for start in starts] == [names[1:4], names[4:]]
+    assert sessions([]) == []
