@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NoReturn
+from typing import Any, NoReturn, Self
 
 from growc.diagnostics.codes import CODES, ExitCode
 
@@ -40,6 +40,12 @@ class Diagnostic:
 
     def __post_init__(self) -> None:
         assert self.code in CODES, f"{self.code} is not in the table of codes"
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """A diagnostic that another process wrote by `dataclasses.asdict` as JSON."""
+        span = Span(**values["span"]) if values["span"] else None
+        return cls(values["code"], values["message"], values["help"], span, Severity(values["severity"]))
 
     def __str__(self) -> str:
         place = f"{self.span.file}:{self.span.line}:{self.span.column}: " if self.span else ""

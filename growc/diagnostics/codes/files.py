@@ -85,12 +85,13 @@ CODES: dict[str, Code] = {
         "Malformed --set",
         "`--set` takes a path, `=` and a value in YAML: `--set training.seed=1`, `--set\n"
         "stages[1].grow[0].factor=4`, `--set stages[pretrain].train.steps=100`. Items of lists are\n"
-        "counted from 0; stages may also be named.",
+        "counted from 0; stages may also be named. A key that is a path itself stands in quotes:\n"
+        "`--set 'sweep[\"training.seed\"]=[0]'`.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW021": Code(
-        "--set of nothing",
-        "The path of `--set` leads through a list item or a stage that the spec does not have, or into\n"
-        "a value that has no keys. A key that is merely absent is added.",
+        "Path of nothing",
+        "The path of `--set`, or of a sweep's axis, leads through a list item or a stage that the spec does\n"
+        "not have, or into a value that has no keys. A key that is merely absent is added.",
     ),
 }

@@ -13,7 +13,8 @@ CODES: dict[str, Code] = {
     "GROW302": Code(
         "A layer without experts",
         "`layers` names a decoder layer, counted from 0, that is dense. Many families keep their first\n"
-        "layers dense; the message lists the layers with experts. `layers: all` takes just those.",
+        "layers dense; the message lists the layers with experts. `layers: all` takes just those. Or a layer\n"
+        "is named twice: it can only grow once in one operator.",
     ),
     "GROW303": Code(
         "A cap too small for the factor",
@@ -56,9 +57,227 @@ CODES: dict[str, Code] = {
         "choose another score.",
     ),
     "GROW312": Code(
-        "A score that needs gradients",
+        "A measurement that needs the model to be run",
         "`growc grow` reads and writes weights and never runs the model. The scores gradient_squared,\n"
-        "saliency and curvature are measured by running it forward and backward on data. Run the stage\n"
-        "within `growc run`, or choose `score: weight_norm`, which follows from the weights alone.",
+        "saliency, curvature and sensitivity are measured by running it forward and backward on data, and\n"
+        "what layers compute without some experts (`by: reconstruction`) by running it forward. Run the\n"
+        "stage within `growc run`, or choose `score: weight_norm`, which follows from the weights alone.",
+    ),
+    "GROW313": Code(
+        "A baseline that no operator has",
+        "Some baselines are the same growth with one thing changed, and only some operators can change it:\n"
+        "random_allocation gives the copies to random experts in the place of the best ones (an allocation\n"
+        "by score), or keeps random experts or units; scaled_top_k scales the top-K with the number of\n"
+        "experts, and random_experts starts the copies afresh. No operator on the way to the last stage has\n"
+        "this control.",
+    ),
+    "GROW314": Code(
+        "Two arms of a sweep that are one",
+        "Two points of the sweep lead through the very same stages: what differs between them changes\n"
+        "nothing that is trained or grown. Counted as two arms they would make errors look smaller than\n"
+        "they are. How often a stage validates or saves, and what an invariant allows, makes no arm.",
+    ),
+    "GROW320": Code(
+        "Moments to interpolate without interpolated weights",
+        "`optimizer_state: interpolate` makes the moments of a copy from those of the two experts that\n"
+        "`experts: {init: interpolate}` makes its weights from, in the same proportion. With any other\n"
+        "initialisation there is no second expert. Choose another `optimizer_state`.",
+    ),
+    "GROW321": Code(
+        "A top-K that cannot be scaled with this growth",
+        "`top_k: scale` multiplies the number of experts per token by `factor`: a token that had an expert\n"
+        "gets all of its copies, whose gates add up. That takes `routing: free`, and the same number of\n"
+        "copies for every expert, which is `allocation: {rule: uniform}`.",
+    ),
+    "GROW322": Code(
+        "A family whose top-K cannot be scaled",
+        "growc runs the router on made-up logits to find the config key that sets the top-K, and what has\n"
+        "to be scaled for the layer to compute the same when it chooses more. In this family no key sets\n"
+        "the top-K (phimoe always chooses two), or the router is more than a linear map and a rule. Leave\n"
+        "`top_k` at `fixed`.",
+    ),
+    "GROW323": Code(
+        "Siblings that are not known, or told twice",
+        "`merge_duplicates` needs to know which experts are copies of one. A model that was grown with\n"
+        "`routing: exclusive` says so in its config; for one that routes freely give `factor` (every expert\n"
+        "has as many copies) or `replicas` (the number of copies of each), and for only one of them.",
+    ),
+    "GROW324": Code(
+        "Groups of siblings that do not fit the layer",
+        "The sizes of the groups that `merge_duplicates` merges must sum to the number of experts of every\n"
+        "merged layer, and where experts are routed in groups (`n_group`) siblings must stay within one of\n"
+        "these, with as many left in each. Use `layers` where layers differ.",
+    ),
+    "GROW325": Code(
+        "A top-K that does not fit the merged layer",
+        "After merging, every token would get more experts than there are, or factor does not divide the\n"
+        "top-K that `top_k: scale` is to divide. A growth with `top_k: scale` is undone by the same setting\n"
+        "and the same factor; any other growth leaves the top-K as it was.",
+    ),
+    "GROW330": Code(
+        "Noise in units of nothing",
+        "Noise with `unit: std` is drawn in units of the standard deviation of the tensor that it is put on,\n"
+        "and this tensor is constant: a selection bias that no training has moved yet, for example. The noise\n"
+        "would be zero without a word. Use `unit: absolute`, or grow from a state that has been trained.",
+    ),
+    "GROW331": Code(
+        "A score over tensors that could not be told apart",
+        "`allocation: {over: ...}` scores experts by the tensors that lead into their intermediate units (fc1),\n"
+        "by those that lead back (fc2), or by both apart. growc finds them by running one expert of a small\n"
+        "model, and this family's experts could not be run or understood so. Use `over: all`.",
+    ),
+    "GROW332": Code(
+        "Units of experts that could not be found",
+        "Some initialisations work on the intermediate units of an expert, or on its gate, up and down matrices\n"
+        "one by one. growc finds them by running one expert of a small model, and this family's experts could\n"
+        "not be run or understood so. The message lists the initialisations that need none of it.",
+    ),
+    "GROW333": Code(
+        "No other expert to mix with",
+        "Initialisations that mix make a copy of two experts: its own and the next one. A layer with one expert\n"
+        "has no next one, and every copy would be a plain copy without a word. Choose another initialisation.",
+    ),
+    "GROW334": Code(
+        "A matrix without a singular value decomposition",
+        "The svd_perturb and svd_mix initialisations decompose every matrix of the experts that they copy, and\n"
+        "this failed. The usual reason is a weight that is NaN or infinite: the source's training diverged, or\n"
+        "its file is damaged.",
+    ),
+    "GROW340": Code(
+        "no siblings to release",
+        "`release_siblings` lets copies compete freely that a router keeps apart, and this model's routers keep none\n"
+        "apart. Only models grown with `routing: exclusive` have such routers.",
+    ),
+    "GROW341": Code(
+        "a release within a release",
+        "An annealed release (`over` above 0) has begun in an earlier stage. Train on, then finish it by\n"
+        "`release_siblings` without `over`; nothing changes at that moment.",
+    ),
+    "GROW342": Code(
+        "growth within a release",
+        "The source's siblings are being released: its routers are neither exclusive nor free. Finish the release\n"
+        "first, by `- op: release_siblings` in a stage before, or as the operator before this one.",
+    ),
+    "GROW350": Code(
+        "no dense feed-forward network",
+        "Operators that make experts of dense feed-forward networks need layers that have one: linear maps into\n"
+        "intermediate units, an activation, and a linear map back, found by tracing. Layers with experts have none\n"
+        "that could become a mixture.",
+    ),
+    "GROW351": Code(
+        "a layer that cannot become a mixture",
+        "`layers` names a layer without a dense feed-forward network, or every second one of a single layer. The\n"
+        "message lists the dense layers; they are counted from 0.",
+    ),
+    "GROW352": Code(
+        "more experts for a token than there are",
+        "`top_k` is larger than the number of experts that the operator makes.",
+    ),
+    "GROW353": Code(
+        "dense networks of different widths",
+        "All mixtures that one operator makes have experts of one size, and the chosen layers have feed-forward\n"
+        "networks of different widths. Name layers of one width, and others in an operator of their own.",
+    ),
+    "GROW354": Code(
+        "no class that can hold the experts",
+        "growc looks for a class of transformers that has the dense model's other tensors and, with copies of the\n"
+        "network for experts, computes its logits. Where there is none, a module of growc's takes stacks of linear\n"
+        "maps (gated or not, with biases or not) around one activation. This model's network is built of other parts.",
+    ),
+    "GROW355": Code(
+        "virtual groups that do not come out even",
+        "Virtual-group upcycling splits the intermediate units of a dense network into `granularity` shards and lets\n"
+        "top-K pick whole groups of them: the width, the number of experts and top_k must be multiples of it.",
+    ),
+    "GROW360": Code(
+        "experts that do not divide into groups",
+        "Every `group_size` neighbouring experts share one adjugate expert, so the number of experts must be a\n"
+        "multiple of it. Where the router chooses among groups of its own, these are other groups.",
+    ),
+    "GROW361": Code(
+        "adjugates that weigh more than experts",
+        "What adjugate experts add is multiplied by `scale`, which the paper bounds by groups / experts, that is\n"
+        "1 / group_size: with all gates alike, an adjugate then weighs no more than one of its experts. The published\n"
+        "model has 0.05 for groups of 2.",
+    ),
+    "GROW362": Code(
+        "a router that gives no token its experts",
+        "Adjugate experts are computed for the groups that a token's experts belong to, and experts of this family\n"
+        "see every token, scaled by its gate. Choose a family that routes by top-K.",
+    ),
+    "GROW363": Code(
+        "experts that share weights already",
+        "The model's experts share adjugates or the base of their deltas, so they can be neither copied, merged, nor\n"
+        "given (further) adjugates one by one: which of them would share what is not defined. Grow the number of\n"
+        "experts first, and give them adjugates then.",
+    ),
+    "GROW364": Code(
+        "moments for what is new",
+        "Deltas have no counterpart in the dense network whose gradient they could start with. `reset_new` keeps the\n"
+        "optimizer state of all but them and the routers, and `reset` keeps none.",
+    ),
+    "GROW370": Code(
+        "attention without heads that could route",
+        "`router_upcycling` makes queries and keys of the attention before each mixture. It needs one linear map\n"
+        "whose outputs are the queries of all heads, and one for their keys, fused or not, of the same input.\n"
+        "Multi-head latent attention has maps of low rank, and so no such heads.",
+    ),
+    "GROW371": Code(
+        "a mixture of routers that is one linear router",
+        "With `combine: sum_logits` and `keys: static` every expert has one key k_e, which meets the queries q_r of\n"
+        "all routers: sum_r <q_r, k_e> = <sum_r q_r, k_e>. Queries are linear in the token, so their sum is one\n"
+        "query, and the mixture computes what one linear router does, by more parameters. `combine: mean_softmax`\n"
+        "is not linear in the token; nor are scores with `keys: token`.",
+    ),
+    "GROW372": Code(
+        "settings of mixtures that are there already",
+        "In a model with mixtures `router_upcycling` replaces their routers and keeps their experts, so the number of\n"
+        "experts, the top-K, and the kind of gates are the model's. Leave these settings out.",
+    ),
+    "GROW373": Code(
+        "keys that are made of tokens, for every router",
+        "`combine: per_router_keys` gives every expert a key for each router. With `keys: token` each would be a\n"
+        "matrix as large as a query projection, routers times experts of them. Use `keys: static`, or another\n"
+        "`combine`.",
+    ),
+    "GROW380": Code(
+        "A number of experts that cannot stay",
+        "`expert_pruning` needs `keep` or `drop`, one of them, unless the experts are written out. At least as many\n"
+        "must stay as every token gets. Where the router first chooses among groups of experts (`n_group`), it\n"
+        "compares them by the best two of each, so two of every group must stay at least, and enough for the top-K\n"
+        "in the groups that a token gets.",
+    ),
+    "GROW381": Code(
+        "An expert that is not there, or named twice",
+        "`choose: {by: explicit}` names the experts that stay, counted from 0, each once. The same experts stay in\n"
+        "every layer; use several `expert_pruning` operators with `layers` where layers differ.",
+    ),
+    "GROW382": Code(
+        "Pruning of a model that routes among siblings",
+        "The model was grown with `routing: exclusive`: each group of copies sends one winner into the top-K. Release\n"
+        "the siblings or merge them first, and prune what is then an ordinary mixture of experts.",
+    ),
+    "GROW383": Code(
+        "Skipping in a model that is not top-2",
+        "Dynamic skipping leaves out the second of a token's two experts where its gate is small beside the first\n"
+        "one's (arXiv 2402.14800). It is defined for models that give every token two experts.",
+    ),
+    "GROW384": Code(
+        "Experts whose width cannot be changed alone",
+        "`expert_slimming` writes fewer intermediate units into the config key that sets them, and makes gate, up and\n"
+        "down of every expert smaller to match. It needs to know where these units lie, which growc finds by running\n"
+        "one expert of a small model, and one config key that sets their number. The message says what is missing.",
+    ),
+    "GROW390": Code(
+        "Models that cannot be mixed",
+        "An operator that mixes makes every tensor of one model from the tensors of that name in several. They\n"
+        "must be of one family, with the same tensors in the same shapes, and their configs must agree in what\n"
+        "the model computes from its weights (activation, rotary base, norms). The grown model has one config, so\n"
+        "where a difference is meant and small, write the same value into the config.json of all of them.",
+    ),
+    "GROW391": Code(
+        "Settings that do not fit the states that are mixed",
+        "A setting of an operator that mixes has an entry for each state that `from` lists, in their order, and\n"
+        "the numbers differ; or what it asks for cannot be made of these states. The message says which.",
     ),
 }

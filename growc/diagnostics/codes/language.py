@@ -86,7 +86,8 @@ CODES: dict[str, Code] = {
     "GROW121": Code(
         "`from` a state that does not exist",
         "`from` names an earlier stage, for the state after it, or `NAME.stable`, for the state of a\n"
-        "train stage before its learning rate falls.",
+        "train stage before its learning rate falls; `source` is the model that `model` describes, and\n"
+        "`sources.NAME` one of those under `sources`.",
     ),
     "GROW122": Code(
         "`from` a later stage",
@@ -102,7 +103,35 @@ CODES: dict[str, Code] = {
     ),
     "GROW124": Code(
         "`from` in the first stage",
-        "The first stage starts from the model that `model` describes; there is no earlier stage to\nstart from.",
+        "The first stage starts from the model that `model` describes (`from: source`), or from one of\n"
+        "those under `sources`; there is no earlier stage to start from.",
+    ),
+    "GROW125": Code(
+        "Several states where there is one",
+        "A list of states in `from` is for grow stages whose first operator mixes models, such as\n"
+        "branch_train_mix (`growc operators` says which do). A train stage goes on from one state, and so\n"
+        "does any other operator.",
+    ),
+    "GROW126": Code(
+        "Nothing to mix",
+        "An operator that mixes models makes one of several: its stage lists their states, as\n"
+        "`from: [source, math, code]`, and it is the first operator of the stage, since what comes after\n"
+        "it finds one model.",
+    ),
+    "GROW127": Code(
+        "A state that is mixed with itself",
+        "`from` lists a state twice. Two branches that are the same say nothing new: two experts would be\n"
+        "copies of each other, or a mean be pulled to one side without a word. List each state once.",
+    ),
+    "GROW128": Code(
+        "A source that no stage starts from",
+        "`sources` describes a model that is never read. A stage starts from it by `from: sources.NAME`, or\n"
+        "mixes it with others by `from: [source, sources.NAME]`.",
+    ),
+    "GROW129": Code(
+        "A name that means something else",
+        "In `from`, `source` is the model that `model` describes, and `sources.NAME` one of those under\n"
+        "`sources`; a stage of that name could not be told from them.",
     ),
     "GROW130": Code(
         "Unknown part of the data",
@@ -130,8 +159,32 @@ CODES: dict[str, Code] = {
     ),
     "GROW135": Code(
         "Baseline of nothing",
-        "Baselines are control arms that train the same budget without growth: at the source's size\n"
-        "(`fixed_source`) or at the target's (`fixed_target`). Without a grow stage there is nothing to\n"
-        "compare.",
+        "Baselines are control arms that train the same budget without growth, at the source's size\n"
+        "(`fixed_source`) or at the target's (`fixed_target`), or that grow in another way. Without a grow\n"
+        "stage there is nothing to compare.",
+    ),
+    "GROW140": Code(
+        "Axis of a sweep that sets nothing",
+        "An axis with a list is named by the path of the value that it varies, as `training.seed: [0, 1]`\n"
+        "or `stages[upcycle].from: [a.stable, b.stable]`. An axis with a mapping has a name and labels of\n"
+        "its own, and each label sets values by such paths. The grammar of paths is that of `--set`.",
+    ),
+    "GROW141": Code(
+        "What cannot be swept",
+        "All arms of a run are trained and validated on the same text, laid out on the same devices, under\n"
+        "one name: `data`, `parallel`, `name`, `growth` and `sweep` itself are the same for all of them.\n"
+        "Stages may read different parts of the data: sweep `stages[NAME].train.data`.",
+    ),
+    "GROW142": Code(
+        "Sweep that is too large",
+        "A sweep has a point for every combination of its axes, at most 256. Name the combinations that\n"
+        "matter with labels on one axis, or make several specs.",
+    ),
+    "GROW143": Code(
+        "Axes or labels that look the same",
+        "Points are named after their axes and labels, and their folders too: an axis by the last step of\n"
+        "its path, a label by the letters, digits, `.`, `_` and `-` of its value. Two axes, or two labels of\n"
+        "one axis, must differ in that, and names must be short enough for a folder. An axis with a mapping\n"
+        "has a name and labels that you choose.",
     ),
 }

@@ -106,6 +106,13 @@ CODES: dict[str, Code] = {
         "of ranks.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW624": Code(
+        "experts that share weights under expert parallelism",
+        "Adjugate experts belong to groups of experts, and experts made of deltas share a base: ranks that hold "
+        "some of the experts cannot do without the others' part. Leave parallel.ep at 1: all of it is sharded "
+        "like all other tensors.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW640": Code(
         "No such grow stage",
         "`growc grow --stage` names one stage of the spec that has `grow`. A stage that trains needs\n"
@@ -155,16 +162,10 @@ CODES: dict[str, Code] = {
     ),
     "GROW647": Code(
         "A dtype that cannot be grown",
-        "The file stores a tensor in a format of 4 or 6 bits, or one that torch does not have. Such\n"
-        "weights belong to blocks with scales, and growing would have to quantize again. Convert the\n"
-        "checkpoint to bf16 first.",
+        "The file stores a tensor in a format of 4 or 6 bits, one that torch does not have, or as whole\n"
+        "numbers where the model has fractions. Such weights belong to blocks with scales, and growing\n"
+        "would have to quantize again. Convert the checkpoint to bf16 first.",
         ExitCode.CANNOT_RUN,
-    ),
-    "GROW648": Code(
-        "Training state that was not grown",
-        "The source is a checkpoint of `growc run` with the state of its optimizer in `training/`.\n"
-        "`growc grow` grows weights only, so training on from the result starts with a fresh optimizer.\n"
-        "Moments are grown by `growc run`, which follows the operator's program for them.",
     ),
     "GROW649": Code(
         "Tensors that were left out",
@@ -177,6 +178,79 @@ CODES: dict[str, Code] = {
         "No folder to grow",
         "--from names nothing, or a file. It takes a folder with config.json and safetensors files: one\n"
         "from the hub, from `save_pretrained`, or `stages/NAME/checkpoint` of a run.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW651": Code(
+        "A stage at several points of a sweep",
+        "With a sweep, `growc grow --stage` needs the name that the stage has in `growc plan`, such as\n"
+        "`seed=1,from=b.stable/upcycle`; the stage's own name is enough where all points share it. One arm can\n"
+        "also be chosen by leaving the sweep out: `--set 'sweep={}'`, with the arm's values by further `--set`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW652": Code(
+        "A growth that cannot be gone on with",
+        "A stopped `growc grow` leaves a folder beside --to, with `.partial` at the end of its name, from\n"
+        "which the same command goes on. Its plan or one of its weight files is damaged or missing, so\n"
+        "something else has written there. Remove that folder; the next call starts anew.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW653": Code(
+        "A growth stopped by the system",
+        "The operating system refused to read or write while bytes were moved: a full disk, a quota, a\n"
+        "fault of the disk, no permission. What is done is kept in a folder beside --to, with `.partial`\n"
+        "at the end of its name; the same command goes on from there. The source is untouched.",
+        ExitCode.INTERRUPTED,
+    ),
+    "GROW654": Code(
+        "A source that changed",
+        "A weight file of the source was written to, replaced or removed between the call that planned the\n"
+        "growth and the end of the growth, so the new checkpoint would mix two models. Let nothing write\n"
+        "to the source, remove the folder named, and run the command again.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW655": Code(
+        "A tensor that was not written as planned",
+        "`--verify` read what was written, and a tensor is not the function of the source's bytes that it\n"
+        "was planned to be. The new checkpoint was not given its name. Nothing but a fault of memory or\n"
+        "disk, another process that writes into the folder, or a fault in growc does this.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW656": Code(
+        "No manifest to verify by",
+        "`growc verify` compares a checkpoint with its `growc.manifest.json`, which `growc grow --verify`\n"
+        "writes. This folder has none, or it is no longer what growc wrote.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW657": Code(
+        "A checkpoint that differs from its manifest",
+        "A weight file was altered, added, removed or damaged since the checkpoint was grown. Fetch the\n"
+        "file again from where the copy came from, or grow the checkpoint again: equal calls give equal\n"
+        "bytes.",
+    ),
+    "GROW659": Code(
+        "The process that reads the model died",
+        "`growc grow` traces the model in a process of its own, which ended without a word: killed for memory,\n"
+        "or by a fault of growc, whose traceback stands above. Nothing was left behind.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW660": Code(
+        "A file beside the weights that cannot go along",
+        "The tokenizer, the generation defaults, the model card and the lineage (`growth.json`) belong to a\n"
+        "checkpoint. In this folder one of them is no regular file: a folder, a pipe, or a link to nothing, as\n"
+        "a half-fetched cache has. Without it the grown checkpoint would be incomplete. Fetch it, or remove it.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW662": Code(
+        "Several folders to grow from",
+        "`growc grow` streams the tensors of one checkpoint into a grown one. An operator that mixes several\n"
+        "models reads as many checkpoints: put their folders under `sources`, list them in `from`, and let\n"
+        "`growc run` do the stage; its checkpoint is a folder like any other.",
+    ),
+    "GROW661": Code(
+        "A training state that cannot be grown",
+        "`training/` in the source is damaged, asks to run code (its index is a pickle, of which growc reads\n"
+        "only what torch writes), or is the state of another model. Fetch the checkpoint again; without the\n"
+        "folder, the weights grow alone, and training on from them starts with a fresh optimizer.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW630": Code(

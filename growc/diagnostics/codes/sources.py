@@ -87,6 +87,12 @@ CODES: dict[str, Code] = {
         "over blocks and scales. Growing would have to requantize. Load the model with transformers,\n"
         "dequantize it, and save that.",
     ),
+    "GROW215": Code(
+        "A folder that holds an adapter",
+        "Beside the weights lies an `adapter_config.json`: transformers loads such a folder as an adapter on\n"
+        "top of a model from elsewhere, which growing would leave out. Merge the adapter into the model\n"
+        "(`merge_and_unload` of peft), save that, and grow it.",
+    ),
     "GROW213": Code(
         "A misspelt config key",
         "transformers stores config keys it does not know and goes on with the default of the one that was\n"
