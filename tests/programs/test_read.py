@@ -10,17 +10,26 @@ from hypothesis import strategies as st
 from growc.growth.evaluate import InMemory, evaluate
 from growc.programs import (
     Add,
+    Apply,
+    Concat,
+    Divide,
     Expr,
     Init,
     Late,
+    Mean,
+    Pick,
     Scale,
     Source,
     Std,
     Take,
+    Where,
+    Whole,
     bind,
     describe,
     digest,
+    from_parent,
     lates,
+    of_parent,
     reseeded,
     shape,
     sources,
@@ -34,7 +43,7 @@ SHAPES = {name: tuple(tensor.shape) for name, tensor in TENSORS.items()}
 leaves: st.SearchStrategy[Expr] = st.sampled_from([Source("a"), Source("b")]) | st.builds(
     Init,
     st.just((ROWS, WIDTH)),
-    st.sampled_from(["normal", "uniform", "zeros"]),
+    st.sampled_from(["normal", "uniform", "constant", "zeros"]),
     st.floats(0.1, 2),
     st.text("xy", max_size=3),
 )
@@ -43,11 +52,32 @@ leaves: st.SearchStrategy[Expr] = st.sampled_from([Source("a"), Source("b")]) | 
 def _grown(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
     index = st.lists(st.integers(0, ROWS - 1), min_size=ROWS, max_size=ROWS).map(tuple)
     factors = st.lists(st.floats(-2, 2), min_size=ROWS, max_size=ROWS).map(tuple)
+    each = st.lists(st.integers(0, WIDTH - 1), min_size=ROWS * WIDTH, max_size=ROWS * WIDTH)
+    units = (each | st.permutations(range(WIDTH))).map(tuple)
+    mask = st.lists(st.sampled_from([0, 1]), min_size=ROWS, max_size=ROWS).filter(any).map(tuple)
+    std = st.just(Std(Source("a"))) | st.builds(Std, st.builds(Take, st.just(Source("a")), index), mask)
+    svd = (("values", 0.1), ("vectors", 0.05), ("unit", "std"))
+    seed = st.text("xy", min_size=1, max_size=3)
     return (
         st.builds(Take, inner, index)
-        | st.builds(Scale, inner, st.floats(-2, 2) | factors | st.just(Std(Source("a"))))
+        | st.builds(Pick, inner, units, st.just(WIDTH), st.just(0), st.just(1), st.booleans())
+        | st.builds(Scale, inner, st.floats(-2, 2) | factors | std)
+        | st.builds(
+            Whole, st.just("svd_perturb"), st.just(Source("a")), st.just(ROWS), index, index, st.just(svd), seed
+        )
+        | st.builds(Whole, st.just("mean"), st.just(Source("b")), st.just(ROWS), index, index)
+        | st.builds(Divide, inner, st.lists(st.integers(1, 9), min_size=ROWS, max_size=ROWS).map(tuple))
+        | st.builds(Where, st.lists(st.sampled_from([0, 1]), min_size=ROWS, max_size=ROWS).map(tuple), inner, inner)
+        | st.builds(Apply, st.just("orthogonal"), st.tuples(inner), st.just(()), seed)
         | st.builds(Add, inner, inner)
+        | st.builds(lambda x, y, w: Mean((x, y), (w, 1 - w)), inner, inner, st.floats(0, 1))
+        | st.builds(lambda x, y: Concat((Take(x, (4, 0)), y), (2, ROWS)), inner, inner).map(_cut)
     )
+
+
+def _cut(x: Expr) -> Expr:
+    """Some of seven rows, so that there are five again."""
+    return Take(x, (6, 0, 3, 1, 5))
 
 
 programs = st.recursive(leaves, _grown, max_leaves=6)
@@ -78,8 +108,27 @@ def test_a_program_reads_what_it_says(expr: Expr) -> None:
 
 
 @given(programs)
+def test_a_program_of_another_parent_reads_that_one_alone(expr: Expr) -> None:
+    there = from_parent(2, expr)
+    assert sources(there) == {of_parent(2, name) for name in sources(expr)}
+    tensors = InMemory({of_parent(2, name): tensor for name, tensor in TENSORS.items()})
+    value = evaluate(there, torch.arange(ROWS), tensors, torch.float64)
+    assert torch.allclose(value, whole(expr), rtol=0, atol=0, equal_nan=True)
+    assert from_parent(0, expr) == expr
+
+
+def test_what_is_the_same_of_all_parents_is_said_once() -> None:
+    names = [of_parent(parent, "a") for parent in range(3)]
+    same, moved = tuple(map(Source, names)), tuple(Take(Source(name), (1, 0)) for name in names)
+    assert describe(Mean(same, (1 / 3,) * 3)) == "mean of a of each of 3 parents"
+    assert describe(Mean(same, (0.5, 0.25, 0.25))) == "weighted mean of a of each of 3 parents"
+    assert describe(Concat((same[0], *moved[1:]), (5, 2, 2))) == "rows of a, and a[2 rows] of 2 more"
+    assert describe(Concat((same[1], same[0]), (5, 5))) == "rows of 1:a, a"
+
+
+@given(programs)
 def test_a_seed_changes_fresh_values_and_nothing_else(expr: Expr) -> None:
-    fresh = "Init" in repr(expr)
+    fresh = any(drawn in repr(expr) for drawn in ("Init", "Apply", "svd_perturb"))
     assert (reseeded(expr, "p") != expr) == fresh
     assert shape(reseeded(expr, "p"), SHAPES) == shape(expr, SHAPES)
 
@@ -112,15 +161,39 @@ def test_the_square_of_a_program_is_the_program_of_squares(index: tuple[int, ...
     assert torch.allclose(second, whole(gradient) ** 2)
 
 
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_units_of_fused_matrices_are_picked_together(*, interleaved: bool) -> None:
+    """Two experts of three units with two positions each, of which either keeps two units of its own."""
+    values = torch.arange(24.0).view(2, 6, 2)
+    late = Pick(Source("x"), Late("u", 4), 2, 0, 2, interleaved=interleaved)
+    assert shape(late, {"x": (2, 6, 2)}) == (2, 4, 2)
+    assert lates(late) == {Late("u", 4)}
+    picked = bind(late, {"u": (0, 2, 1, 2)})
+    found = evaluate(picked, torch.tensor([1, 0]), InMemory({"x": values}), torch.float64)
+    rows = [[2, 3, 4, 5], [0, 1, 4, 5]] if interleaved else [[1, 2, 4, 5], [0, 2, 3, 5]]
+    assert torch.equal(found, torch.stack([values[1, rows[0]], values[0, rows[1]]]))
+    assert torch.equal(
+        evaluate(squared(picked), torch.tensor([1, 0]), InMemory({"x": values**2}), torch.float64), found**2
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         Take(Source("a"), (0, ROWS)),
         Take(Source("a"), (-1,)),
         Scale(Source("a"), (1.0, 2.0)),
+        Pick(Source("a"), (0, 1, WIDTH), 3, 0, 1, interleaved=False),
+        Pick(Source("a"), (0, 1), 1, 0, 1, interleaved=False),
+        Pick(Source("a"), (0,), 1, 0, 2, interleaved=False),
         Add(Source("a"), Take(Source("b"), (0,))),
+        Mean((Source("a"), Take(Source("b"), (0,))), (0.5, 0.5)),
+        Concat((Source("a"), Source("b")), (ROWS, 1)),
+        Whole("mean", Source("a"), ROWS, (0, ROWS), (0, 0)),
+        Whole("mean", Source("a"), ROWS + 1, (0, 1), (0, 0)),
+        Whole("mean", Source("a"), ROWS, (0, 1), (0,)),
     ],
 )
 def test_shapes_that_disagree_are_refused(wrong: Expr) -> None:
-    with pytest.raises(ValueError, match=r"row|factor|shape"):
+    with pytest.raises(ValueError, match=r"row|factor|shape|unit"):
         shape(wrong, SHAPES)
