@@ -8,7 +8,21 @@ from typing import cast
 from growc.operators.operator import Operator
 
 OPERATORS: dict[str, str] = {
+    "branch_train_mix": "growc.operators.branch_train_mix:BranchTrainMix",
+    "ders": "growc.operators.ders:Ders",
+    "expert_pruning": "growc.operators.expert_pruning:ExpertPruning",
+    "expert_slimming": "growc.operators.expert_slimming:ExpertSlimming",
     "expert_upcycling": "growc.operators.expert_upcycling:ExpertUpcycling",
+    "grove": "growc.operators.grove:Grove",
+    "merge_duplicates": "growc.operators.merge_duplicates:MergeDuplicates",
+    "model_soup": "growc.operators.model_soup:ModelSoup",
+    "release_siblings": "growc.operators.release_siblings:ReleaseSiblings",
+    "router_upcycling": "growc.operators.router_upcycling:RouterUpcycling",
+    "sparse_upcycling": "growc.operators.sparse_upcycling:SparseUpcycling",
+    "drop_upcycling": "growc.operators.drop_upcycling:DropUpcycling",
+    "noise_upcycling": "growc.operators.noise_upcycling:NoiseUpcycling",
+    "virtual_group_upcycling": "growc.operators.virtual_group_upcycling:VirtualGroupUpcycling",
+    "symphony": "growc.operators.symphony:Symphony",
 }
 """Operator name -> where its class lives; a new operator is a file and a row."""
 

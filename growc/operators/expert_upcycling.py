@@ -5,40 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from typing_extensions import override
 
-from growc.operators.allocation import Allocation, Explicit, Greedy, Uniform, allocate
-from growc.operators.grown_config import grown_config
+from growc.operators import experts, routers
+from growc.operators.allocation import Allocation, Explicit, Greedy, Measured, Sampling, Uniform, allocate
+from growc.operators.copies_rate import CopiesRate
+from growc.operators.experts import Experts
+from growc.operators.grown_config import grown_config, releasing, routes_exclusively, shares_weights
+from growc.operators.initialisation import Slots
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
+from growc.operators.routers import Router
+from growc.operators.sharing import sharing
 from growc.operators.siblings import VECTORS
-from growc.operators.sites import MoeSite, SiteKind
-from growc.programs import Add, Expr, Init, Late, Scale, Source, Std, Take, Vector, squared
-
-_FORBID = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Router(BaseModel):
-    """How the router's rows and selection bias of the copies start."""
-
-    model_config = _FORBID
-    init: Literal["copy", "split"] = Field(
-        default="copy", description="copy: siblings share their row; split: siblings get r + v and r - v, v random"
-    )
-    std: float = Field(
-        default=0.1, gt=0, description="split only: standard deviation of v in units of the router weight's own"
-    )
-    bias_noise: float = Field(
-        default=0.0, ge=0, description="delta of the noise U(-delta, delta) on the bias of copies, in units of the bias"
-    )
-
-
-class StateScale(BaseModel):
-    """Factors for `optimizer_state: scale`; the step count is kept."""
-
-    model_config = _FORBID
-    first: float = Field(default=0.5, ge=0, description="factor on Adam's first moment of the grown tensors")
-    second: float = Field(default=0.5, ge=0, description="factor on Adam's second moment of the grown tensors")
+from growc.operators.sites import FfnSite, MoeSite, SiteKind
+from growc.operators.state import STATES, OptimizerState, StateScale, moments
+from growc.programs import Divide, Expr, Late, Scale, Source, Vector
 
 
 class ExpertUpcycling(Operator):
@@ -46,30 +28,41 @@ class ExpertUpcycling(Operator):
 
     Slot (i, c), c = 1..r_i, gets a copy of expert i and of its router row. With `routing: free` the router's ordinary
     top-K may pick several siblings at once, so the layer computes its source with fewer distinct experts. With
-    `routing: exclusive` each group of siblings sends one winner into the top-K, and the grown layer computes exactly
-    what its source did.
+    `routing: exclusive` each group of siblings sends one winner into the top-K, and a layer of copies, router rows
+    too, computes exactly what its source did. With `top_k: scale` the top-K grows with the experts, and all siblings
+    are chosen together.
     """
 
     op: ClassVar = "expert_upcycling"
     site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
+    initialisations: ClassVar = {
+        "experts": ("experts", experts.EXPERT_INITS),
+        "router": ("routers", routers.ROUTER_INITS),
+    }
 
     factor: int = Field(default=2, ge=2, le=256, description="how many times more experts the grown layers have")
     routing: Literal["exclusive", "free"] = Field(
-        default="exclusive",
-        description="exclusive: one winner per group of siblings, exact; free: plain top-K, as published",
+        default="free",
+        description="free: plain top-K, as published; exclusive: one winner per group of siblings, exact where experts "
+        "and router are copies",
+    )
+    top_k: Literal["fixed", "scale"] = Field(
+        default="fixed",
+        description="scale: every token gets factor times as many experts, all siblings of what it got before; exact "
+        "with routing: free and uniform allocation, and paid for in FLOPs (arXiv 2510.08008)",
     )
     allocation: Allocation = Field(default=Uniform(), description="how many copies each expert gets")
-    router: Router = Field(default=Router(), description="how the router's new rows start")
+    experts: Experts = Field(default=experts.Copy(), description="how the copies' expert weights start")
+    router: Router = Field(default=routers.Split(), description="how the router's new rows and biases start")
     layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
         default="all", description="decoder layers to grow, counted from 0"
     )
-    optimizer_state: Literal["gradient", "copy", "reset", "reset_copies", "scale"] = Field(
-        default="gradient",
-        description="gradient: moments follow the gradient program; copy: as the weights; reset: none are kept, for "
-        "any tensor; reset_copies: originals keep theirs; scale: copied times state_scale",
-    )
+    optimizer_state: OptimizerState = Field(default="gradient", description=STATES)
     state_scale: StateScale = Field(default=StateScale(), description="factors for optimizer_state: scale")
+    copies_lr: CopiesRate | None = Field(
+        default=None, description="a learning rate of their own for the copies after the growth, for some steps"
+    )
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:
@@ -78,6 +71,9 @@ class ExpertUpcycling(Operator):
             yield Problem(
                 "GROW301", f"{model.model_type} has no mixture-of-experts layer to grow", "choose a source with experts"
             )
+            return
+        if shares_weights(model.config):
+            yield sharing(model)
             return
         if self.layers != "all":
             for position, layer in enumerate(self.layers):
@@ -89,7 +85,9 @@ class ExpertUpcycling(Operator):
                         f"layers with experts: {known}",
                         ("layers", position),
                     )
-        if self.factor >= 2 and isinstance(self.allocation, Greedy) and self.allocation.cap < self.factor - 1:
+                elif layer in self.layers[:position]:
+                    yield Problem("GROW302", f"layer {layer} is given twice", "it grows once", ("layers", position))
+        if isinstance(self.allocation, (Greedy, Sampling)) and self.allocation.cap < self.factor - 1:
             yield Problem(
                 "GROW303",
                 f"cap {self.allocation.cap} is too small: factor {self.factor} needs {self.factor - 1} copies per "
@@ -97,24 +95,69 @@ class ExpertUpcycling(Operator):
                 f"set cap to {self.factor - 1} or more",
                 ("allocation", "cap"),
             )
-        exclusive_source = "growc" in model.config and "replicas" in str(model.config["growc"])
-        if self.routing == "free" and exclusive_source:
+        if releasing(model.config):
+            yield Problem(
+                "GROW342",
+                "the siblings of the source are being released, and growth would stop that half way",
+                "finish with `- op: release_siblings` first",
+            )
+        if self.routing == "free" and routes_exclusively(model.config):
             yield Problem(
                 "GROW304",
                 "the source routes exclusively and `routing: free` would break its groups of siblings",
                 "grow it with routing: exclusive",
                 ("routing",),
             )
+        if self.optimizer_state == "interpolate" and str(self.experts.init) != "interpolate":
+            yield Problem(
+                "GROW320",
+                "optimizer_state: interpolate combines the moments of two experts, and a copy comes from one",
+                "set experts: {init: interpolate}, or choose another optimizer_state",
+                ("optimizer_state",),
+            )
+        if self.top_k == "scale":
+            yield from self._scaling_problems(model)
         for site in self.sites(model):
             yield from self._problems_at(site)
 
-    def _problems_at(self, site: MoeSite) -> Iterator[Problem]:
-        if self.router.bias_noise and not site.selection_bias and len(site.router_rows) < 2:
+    def _scaling_problems(self, model: Growable) -> Iterator[Problem]:
+        if self.routing == "exclusive":
             yield Problem(
-                "GROW305",
-                f"{site.router} has no bias to put bias_noise on",
-                "leave bias_noise out, or break the symmetry with router: {init: split}",
-                ("router", "bias_noise"),
+                "GROW321",
+                "exclusive routing chooses one of every group of siblings, and `top_k: scale` all of them",
+                "set routing: free",
+                ("top_k",),
+            )
+        if not isinstance(self.allocation, Uniform):
+            yield Problem(
+                "GROW321",
+                f"`top_k: scale` chooses {self.factor} experts for one, so every expert needs as many copies",
+                "set allocation: {rule: uniform}",
+                ("top_k",),
+            )
+        for site in self.sites(model):
+            rule = site.repetition
+            scaled = {unit.tensor for unit in site.units} == set(site.expert_tensors)
+            if model.top_k_field is None or rule is None or not (rule.gates_add_up or scaled):
+                why = (
+                    f"the number of experts that {site.router} chooses is set by no key of the config alone"
+                    if model.top_k_field is None
+                    else f"the gates of {site.router} could not be followed"
+                    if rule is None
+                    else f"gates of {site.router} do not add up, and {site.experts} cannot be scaled in their place"
+                )
+                yield Problem("GROW322", why, "leave top_k at fixed for this model", ("top_k",))
+                return
+
+    def _problems_at(self, site: MoeSite) -> Iterator[Problem]:
+        yield from self.experts.problems(site)
+        yield from self.router.problems(site)
+        if isinstance(self.allocation, Measured) and self.allocation.over != "all" and not site.units:
+            yield Problem(
+                "GROW331",
+                f"which tensors of {site.block} lead into its intermediate units, and which back, could not be found",
+                "score the experts over: all",
+                ("allocation", "over"),
             )
         if isinstance(self.allocation, Explicit):
             replicas, size = self.allocation.replicas, site.num_experts // site.routing_groups
@@ -140,70 +183,127 @@ class ExpertUpcycling(Operator):
 
     @override
     def preserves(self, model: Growable) -> Preserves:
-        noisy_logits = self.router.bias_noise > 0 and any(s.selection_bias is None for s in self.sites(model))
-        exact = self.routing == "exclusive" and self.router.init == "copy" and not noisy_logits
-        return Preserves.EXACTLY if exact else Preserves.NEARLY
+        claim = self.experts.claim.worst(self.router.claim)
+        if self.top_k == "scale":
+            exact = not self.router.moves_bias and all(
+                site.repetition is not None and site.repetition.same_choice for site in self.sites(model)
+            )
+            return claim if exact else claim.worst(Preserves.NEARLY)
+        noisy_logits = self.router.moves_bias and any(s.selection_bias is None for s in self.sites(model))
+        return claim.worst(Preserves.NEARLY) if self.routing == "free" or noisy_logits else claim
 
     @property
     @override
-    def measured(self) -> bool:
-        return not isinstance(self.allocation, (Uniform, Explicit))
+    def measure(self) -> Measured | None:
+        return None if isinstance(self.allocation, (Uniform, Explicit)) else self.allocation
+
+    @property
+    @override
+    def duplicates(self) -> bool:
+        return self.top_k == "fixed"
+
+    @property
+    @override
+    def rate_of_copies(self) -> CopiesRate | None:
+        return self.copies_lr
 
     @override
-    def allocate(self, site: MoeSite, scores: tuple[float, ...] | None = None) -> Replicas:
-        return allocate(self.allocation, scores or (1.0,) * site.num_experts, self.factor, site.routing_groups)
+    def control(self, name: str) -> Operator | None:
+        # The moments that `interpolate` combines are those of experts that were combined.
+        state = "reset_copies" if self.optimizer_state == "interpolate" else self.optimizer_state
+        match name, self.measure:
+            case "random_allocation", rule if rule is not None:
+                return self.model_copy(update={"allocation": rule.model_copy(update={"score": "random"})})
+            case "random_experts", _:
+                return self.model_copy(update={"experts": experts.Random(init="random"), "optimizer_state": state})
+            case "scaled_top_k", _:
+                copies = {"allocation": Uniform(), "experts": experts.Copy(), "router": routers.Copy()}
+                scaled = {"top_k": "scale", "routing": "free", "optimizer_state": state}
+                return self.model_copy(update=copies | scaled)
+            case _:
+                return None
+
+    @override
+    def allocate(self, site: MoeSite | FfnSite, scores: tuple[float, ...] | None = None, seed: str = "") -> Replicas:
+        assert isinstance(site, MoeSite)
+        known = scores or (1.0,) * site.num_experts
+        return allocate(self.allocation, known, self.factor, site.routing_groups, f"{seed}/{site.name}")
 
     @override
     def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
         assert model.expert_field is not None
-        return grown_config(model, model.expert_field, replicas, exclusive=self.routing == "exclusive")
+        sizes: dict[int, dict[str, int]] = {}
+        if self.top_k == "scale":
+            assert model.top_k_field is not None
+            sizes = {site.layer: {model.top_k_field: self.factor * site.top_k} for site in self.sites(model)}
+        return grown_config(model, model.expert_field, replicas, exclusive=self.routing == "exclusive", sizes=sizes)
 
-    def _slots(self, site: MoeSite, vector: str) -> Vector:
-        if self.measured:
-            return Late(f"{site.name}/{vector}", self.factor * site.num_experts)
-        return VECTORS[vector](self.allocate(site))
+    def _slots(self, target: Target, site: MoeSite) -> Slots:
+        slots = self.factor * site.num_experts
+
+        def vector(name: str) -> Vector:
+            return Late(f"{site.name}/{name}", slots) if self.measured else VECTORS[name](self.allocate(site))
+
+        return Slots(target, slots, vector)
 
     @override
     def weight(self, target: Target) -> Expr:
-        source = Source(target.name)
         if target.site is None:
-            return source
-        site, copied = target.site, Take(source, self._slots(target.site, "order"))
-        slots = self.factor * site.num_experts
-        takes_noise = target.role is Role.SELECTION_BIAS or (
-            target.role is Role.ROUTER and len(target.shape) == 1 and site.selection_bias is None
-        )
-        if takes_noise and self.router.bias_noise:
-            noise = Init((slots,), "uniform", self.router.bias_noise, target.name)
-            return Add(copied, Scale(noise, self._slots(site, "copies")))
-        if target.role is Role.ROUTER and len(target.shape) == 2 and self.router.init == "split":
-            v = Scale(Init((slots, target.shape[1]), "normal", self.router.std, target.name), Std(source))
-            return Add(copied, Scale(Take(v, self._slots(site, "pair")), self._slots(site, "sign")))
-        return copied
+            return Source(target.name)
+        slots = self._slots(target, target.site)
+        start = self.experts.weight(slots) if target.role is Role.EXPERT else self.router.program(slots)
+        return Divide(start, slots.vector("replicas")) if self._divided(target) else start
+
+    def _divided(self, target: Target) -> bool:
+        """Whether a tensor is divided by the number of siblings, all of which are chosen (see `Repetition`).
+
+        Where the gates of siblings are each as large as their source's, what they weigh must be smaller; where scores
+        shrink, so must the bias beside them.
+        """
+        site = target.site
+        if self.top_k == "fixed" or site is None or site.repetition is None:
+            return False
+        match target.role:
+            case Role.EXPERT:
+                weighed = any(unit.down and unit.tensor == target.name for unit in site.units)
+                return weighed and not site.repetition.gates_add_up
+            case Role.SELECTION_BIAS:
+                return site.repetition.scores_shrink
+            case _:
+                return False
 
     @override
     def gradient(self, target: Target) -> Expr:
-        source = Source(target.name)
         if target.site is None:
-            return source
-        return Scale(Take(source, self._slots(target.site, "order")), self._slots(target.site, "share"))
+            return Source(target.name)
+        slots = self._slots(target, target.site)
+        if target.role is not Role.EXPERT:
+            return Divide(slots.copied, slots.vector("replicas"))
+        gradient = self.experts.gradient(slots)
+        if not self._divided(target):
+            return gradient
+        # A tensor that is divided gets the tokens of its source at their full weight; those before it get the share.
+        match gradient:
+            case Divide(x, by) if by == slots.vector("replicas"):
+                return x
+            case _:
+                return Scale(gradient, float(self.factor))
+
+    @override
+    def seconds(self, target: Target) -> float:
+        if target.site is None:
+            return 0.0
+        init = self.experts if target.role is Role.EXPERT else self.router
+        return init.seconds(self._slots(target, target.site))
 
     @override
     def moments(self, target: Target) -> Moments:
-        source = Source(target.name)
-        if self.optimizer_state == "reset":
-            return Moments(None, None, keep_step=False)
+        if target.site is None and self.optimizer_state != "reset":
+            return Moments(Source(target.name), Source(target.name), keep_step=True)
         if target.site is None:
-            return Moments(source, source, keep_step=True)
-        copied = Take(source, self._slots(target.site, "order"))
-        match self.optimizer_state:
-            case "copy":
-                first = second = copied
-            case "reset_copies":
-                first = second = Scale(copied, self._slots(target.site, "originals"))
-            case "scale":
-                first, second = Scale(copied, self.state_scale.first), Scale(copied, self.state_scale.second)
-            case "gradient":
-                first = self.gradient(target)
-                second = squared(first)
-        return Moments(first, second, keep_step=True)
+            return Moments(None, None, keep_step=False)
+        slots = self._slots(target, target.site)
+        init = str((self.experts if target.role is Role.EXPERT else self.router).init)
+        weight = self.weight(target) if init == "interpolate" and len(target.shape) > 1 else slots.copied
+        carried = self.experts.carried(slots) if target.role is Role.EXPERT else slots.copied
+        return moments(self.optimizer_state, slots, carried, weight, self.gradient(target), self.state_scale)

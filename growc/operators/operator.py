@@ -8,18 +8,27 @@ wherever a scale is involved.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from growc.operators.sites import MoeSite, SiteKind
-from growc.programs import Expr
+from growc.operators.sites import AttentionSite, FfnSite, Holding, Mixture, MoeSite, SiteKind
+
+if TYPE_CHECKING:
+    from growc.operators.copies_rate import CopiesRate
+    from growc.operators.initialisation import Initialisation
+    from growc.operators.measures import Measure
+from growc.programs import Expr, sources
 
 Replicas = tuple[int, ...]
-"""How many experts of the grown layer come from each expert of the source layer (each at least 1)."""
+"""How many experts of the grown layer come from each expert of the source layer; none of one that is dropped."""
+
+
+KeptUnits = tuple[tuple[int, ...], ...]
+"""The intermediate units that each expert of a layer keeps, in ascending order; shared experts come last."""
 
 
 class Preserves(StrEnum):
@@ -50,17 +59,37 @@ class Role(StrEnum):
     EXPERT = "expert"
     ROUTER = "router"
     SELECTION_BIAS = "selection_bias"
+    SHARED = "shared"
     OTHER = "other"
+    ADDED = "added"
 
 
 @dataclass(frozen=True)
 class Target:
-    """One tensor of the grown model. `site` and `shape` are those of the *source*; no site for `Role.OTHER`."""
+    """One tensor of the grown model. `site` and `shape` are those of the *source*; no site for `Role.OTHER`.
+
+    A tensor that the source has none for, beside what a site is made of, is `Role.ADDED`; `shape` is the grown one.
+
+    Where experts take the place of a `dense` feed-forward network, the source has no such tensor: `site` is that of the
+    grown model, and `shape` the grown one. `order` says where that network's maps stand in an expert's tensor.
+    `parents` is how many sources of one architecture there are, for operators that mix. `projects` says that it is a
+    weight or a bias of an attention's projection.
+
+    `made` is the shape of any target in the grown model. For all tensors of a router that grows, with a row for every
+    expert or not, `mixture` is the grown model's site, and `attention` the one before it, in the source.
+    """
 
     name: str
     shape: tuple[int, ...]
     role: Role = Role.OTHER
     site: MoeSite | None = None
+    dense: FfnSite | None = None
+    order: tuple[int, ...] = ()
+    parents: int = 1
+    made: tuple[int, ...] = ()
+    mixture: MoeSite | None = None
+    attention: AttentionSite | None = None
+    projects: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +99,11 @@ class Moments:
     first: Expr | None
     second: Expr | None
     keep_step: bool
+
+    def origin(self, name: str) -> str:
+        """The tensor of the source whose step count the tensor called `name` keeps: the first that its moments read."""
+        read = sources(self.first) if self.first is not None else frozenset[str]()
+        return name if name in read or not read else min(read)
 
 
 @dataclass(frozen=True)
@@ -82,8 +116,17 @@ class Problem:
     where: tuple[str | int, ...] = ()
 
 
+class Shaped(Protocol):
+    """A tensor, as far as operators care."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        ...
+
+
 class Growable(Protocol):
-    """What an operator may know of a model. `expert_field` is the config key that sets the number of experts."""
+    """What an operator may know of a model."""
 
     @property
     def model_type(self) -> str:
@@ -96,13 +139,44 @@ class Growable(Protocol):
         ...
 
     @property
+    def tensors(self) -> Mapping[str, Shaped]:
+        """The tensors by name."""
+        ...
+
+    def fields_of(self, tensor: str, dim: int) -> tuple[str, ...]:
+        """The config keys that set the length of one dimension of a tensor."""
+        ...
+
+    @property
     def moe(self) -> tuple[MoeSite, ...]:
         """The layers with experts."""
         ...
 
     @property
+    def ffn(self) -> tuple[FfnSite, ...]:
+        """The dense feed-forward networks, experts that every token gets among them."""
+        ...
+
+    @property
+    def attention(self) -> tuple[AttentionSite, ...]:
+        """The attention layers."""
+        ...
+
+    def holding(self, mixture: Mixture, *, stock: bool = True) -> Holding | None:
+        """The model with mixtures of experts in the place of dense networks; None if no class can express it.
+
+        Without `stock`, only modules of growc's are asked.
+        """
+        ...
+
+    @property
     def expert_field(self) -> str | None:
         """The config key that sets the number of experts."""
+        ...
+
+    @property
+    def top_k_field(self) -> str | None:
+        """The config key that sets how many experts a token gets, if one key sets it for every layer."""
         ...
 
 
@@ -114,27 +188,93 @@ class Operator(BaseModel, ABC):
     op: ClassVar[str]
     site: ClassVar[SiteKind]
     paper: ClassVar[Paper]
+    mixes: ClassVar[bool] = False
+    """Whether it makes one model of several of one architecture, which its programs tell apart by `of_parent`."""
+    initialisations: ClassVar[Mapping[str, tuple[str, Mapping[str, type[Initialisation]]]]] = {}
+    """Field that chooses how copies start -> what such initialisations are called together, and their table."""
 
     @abstractmethod
     def problems(self, model: Growable) -> Iterator[Problem]:
         """Why this operator cannot grow `model`, if it cannot."""
 
+    def mixing(self, parents: int) -> Self:  # noqa: ARG002, for those that mix
+        """The operator with all settled that the number of states that are mixed settles."""
+        return self
+
+    def problems_together(self, models: Sequence[Growable]) -> Iterator[Problem]:  # noqa: ARG002, for those that mix
+        """Why an operator that mixes cannot make one of just these models, each of which has no `problems`."""
+        yield from ()
+
     @abstractmethod
-    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+    def sites(self, model: Growable) -> tuple[MoeSite | FfnSite, ...]:
         """The layers of `model` that grow."""
 
     @abstractmethod
     def preserves(self, model: Growable) -> Preserves:
         """The class of preservation that this operator claims on `model`, and that the checks hold it to."""
 
-    @property
-    @abstractmethod
-    def measured(self) -> bool:
-        """Whether the allocation needs scores that are measured at run time."""
+    def remarks(self, model: Growable) -> Iterator[Problem]:  # noqa: ARG002, most have none
+        """What is not wrong, but should be known of growing `model` so."""
+        yield from ()
 
-    @abstractmethod
-    def allocate(self, site: MoeSite, scores: tuple[float, ...] | None = None) -> Replicas:
-        """Replicas of one layer's experts. Without scores, all count the same: the layout that the plan shows."""
+    def drops(self, model: Growable) -> frozenset[str]:  # noqa: ARG002, most drop none
+        """The tensors of `model` that nothing of the grown model comes from."""
+        return frozenset()
+
+    @property
+    def measure(self) -> Measure | None:
+        """What is measured at run time to settle the operator, if anything is."""
+        return None
+
+    @property
+    def measured(self) -> bool:
+        """Whether something is settled at run time."""
+        return self.measure is not None
+
+    @property
+    def duplicates(self) -> bool:
+        """Whether it makes copies among which the top-K of their source chooses: what the K_eff law speaks of."""
+        return False
+
+    @property
+    def rate_of_copies(self) -> CopiesRate | None:
+        """The learning rate of the copies that it makes, if they have one of their own."""
+        return None
+
+    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
+        """Sizes of the groups of siblings in every layer after this operator, given those before it.
+
+        Siblings are the experts that the last growth of their layer made from one.
+        """
+        return {**before, **replicas}
+
+    def control(self, name: str) -> Operator | None:  # noqa: ARG002, most operators have none
+        """What grows in the place of this operator in the control arm that the baseline `name` asks for, if any."""
+        return None
+
+    def holding(self, model: Growable) -> Holding | None:  # noqa: ARG002, for those that make experts
+        """The model that holds the experts which the operator makes of dense feed-forward networks, if it makes any."""
+        return None
+
+    def allocate(
+        self,
+        site: MoeSite | FfnSite,
+        scores: tuple[float, ...] | None = None,  # noqa: ARG002, for those that replicate
+        seed: str = "",  # noqa: ARG002
+    ) -> Replicas:
+        """Replicas of one layer's experts, one each where nothing is replicated.
+
+        Without scores, all count the same: the layout that the plan shows. `seed` is the growth step's, for rules that
+        draw.
+        """
+        return (1,) * site.num_experts
+
+    def units(self, site: MoeSite, scores: tuple[float, ...]) -> KeptUnits:  # noqa: ARG002, for those that slim
+        """The intermediate units that the experts of one layer keep; none said: all.
+
+        `scores` has one number for every unit of every expert, in the same order; shared experts come last.
+        """
+        return ()
 
     @abstractmethod
     def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
@@ -147,6 +287,14 @@ class Operator(BaseModel, ABC):
     @abstractmethod
     def gradient(self, target: Target) -> Expr:
         """Its expected gradient over source gradients."""
+
+    def closed(self, target: Target) -> bool:  # noqa: ARG002, for those that add tensors behind zeros
+        """Whether the target has no gradient at the moment of growth, since all that it leads to is multiplied by 0."""
+        return False
+
+    def seconds(self, target: Target) -> float:  # noqa: ARG002, most compute next to nothing
+        """How long one core takes for the target, beyond copying bytes."""
+        return 0.0
 
     @abstractmethod
     def moments(self, target: Target) -> Moments:

@@ -24,9 +24,26 @@ def originals(replicas: Replicas) -> tuple[float, ...]:
     return tuple(float(c == 0) for r in replicas for c in range(r))
 
 
-def share(replicas: Replicas) -> tuple[float, ...]:
-    """1/r: the share of the source expert's tokens that a slot expects."""
-    return tuple(1 / r for r in replicas for _ in range(r))
+def sizes(replicas: Replicas) -> tuple[int, ...]:
+    """How many siblings share the source expert of a slot, itself included: each expects 1/r of its tokens."""
+    return tuple(r for r in replicas for _ in range(r))
+
+
+def turn(replicas: Replicas) -> tuple[int, ...]:
+    """Which of its siblings a slot is: 0 for the original, then 1, 2, ... for its copies."""
+    return tuple(c for r in replicas for c in range(r))
+
+
+def neighbour(replicas: Replicas) -> tuple[int, ...]:
+    """The source expert that a slot is mixed with: i + c, in a circle, for the c-th copy of expert i.
+
+    The circle leaves out i itself: with more copies than other experts it starts again with the next. An original has
+    itself.
+    """
+    others = max(1, len(replicas) - 1)
+    return tuple(
+        (i + (1 + (c - 1) % others if c else 0)) % len(replicas) for i, r in enumerate(replicas) for c in range(r)
+    )
 
 
 def pair(replicas: Replicas) -> tuple[int, ...]:
@@ -47,4 +64,13 @@ def sign(replicas: Replicas) -> tuple[float, ...]:
     return tuple(0.0 if r == 1 else 1.0 - 2.0 * (c % 2) for r in replicas for c in range(r))
 
 
-VECTORS = {"order": order, "copies": copies, "originals": originals, "share": share, "pair": pair, "sign": sign}
+VECTORS = {
+    "order": order,
+    "copies": copies,
+    "originals": originals,
+    "replicas": sizes,
+    "turn": turn,
+    "neighbour": neighbour,
+    "pair": pair,
+    "sign": sign,
+}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, ClassVar, Literal
 
 
 class SiteKind(StrEnum):
@@ -16,14 +18,85 @@ class SiteKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Units:
+    """Where the intermediate units of an expert lie in one of its tensors.
+
+    They run along dimension `dim` of one expert's part of `tensor` (so dimension `dim` + 1 of the stack of all
+    experts), which holds `times` positions for each of its n units: a gate and an up projection fused into one tensor
+    have two. Position t of unit u is `u * times + t` where they are `interleaved`, and `t * n + u` where each of the
+    `times` matrices is whole. A `down` tensor maps units back to the residual stream (fc2); the others lead to units
+    (fc1).
+    """
+
+    tensor: str
+    dim: int
+    times: int
+    interleaved: bool
+    down: bool
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What a router makes of logits that each stand there several times, when it chooses as many times more experts.
+
+    With `same_choice` it chooses all siblings of what it chose before (routing in groups by the sum of a group's best
+    may not). The gates of siblings either add up to their source's (renormalised, or a softmax over all experts), or
+    each is as large as it (independent sigmoids): `gates_add_up`. With `scores_shrink` selection scores are divided by
+    the number of siblings (a softmax over all), and a selection bias must be too.
+    """
+
+    same_choice: bool
+    gates_add_up: bool
+    scores_shrink: bool
+
+
+@dataclass(frozen=True)
+class FfnSite:
+    """A dense feed-forward network: linear maps `up` into `width`, and `down` back to the residual stream.
+
+    It counts as a layer with one expert, that every token gets. With `transposed` maps hold (inputs, outputs), as
+    GPT-2's do, and not (outputs, inputs).
+    """
+
+    layer: int
+    block: str
+    up: tuple[str, ...]
+    down: str
+    width: int
+    transposed: bool = False
+
+    num_experts: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        """The module path of the block, unique in the model."""
+        return self.block
+
+    @property
+    def into(self) -> tuple[str, ...]:
+        """The tensors, as far as they exist, that have a row for each unit, unless they are transposed."""
+        return tuple(f"{up}.{kind}" for up in self.up for kind in ("weight", "bias"))
+
+    @property
+    def back(self) -> str:
+        """The tensor that has a column for each unit, unless it is transposed."""
+        return f"{self.down}.weight"
+
+
+@dataclass(frozen=True)
 class MoeSite:
     """One mixture-of-experts layer. Tensor names are those of the in-memory model.
 
     `expert_tensors` have the expert axis (length `num_experts`) as dimension 0, and so do `router_rows`
     (the router's weight, and its logit bias where it has one). `selection_bias` is a buffer of shape
     (num_experts,) that is added to the scores for the choice of experts only (loss-free balancing, arXiv
-    2408.15664). `routing_groups` is DeepSeek's `n_group`. With `dense_dispatch` every expert sees every
-    token, scaled by its gate (Llama 4).
+    2408.15664). `routing_groups` is DeepSeek's `n_group`, and `active_groups` its `topk_group`. With `dense_dispatch`
+    every expert sees every token, scaled by its gate (Llama 4). `units` has an entry for every expert tensor that has
+    the axis of intermediate units, and none at all where it could not be found; `width` is how many units each expert
+    has, or 0. `repetition` is None where the router cannot be tried.
+    `siblings` has the sizes of the groups of siblings in slot order, where the layer routes exclusively. `shared` are
+    the experts that every token gets, where an operator changes them too. `adjugates` are the tensors of small experts
+    that groups of experts share, with the axis of groups as dimension 0.
     """
 
     layer: int
@@ -36,7 +109,14 @@ class MoeSite:
     router_rows: tuple[str, ...]
     selection_bias: str | None = None
     routing_groups: int = 1
+    active_groups: int = 1
     dense_dispatch: bool = False
+    units: tuple[Units, ...] = ()
+    width: int = 0
+    repetition: Repetition | None = None
+    siblings: tuple[int, ...] = ()
+    shared: tuple[FfnSite, ...] = ()
+    adjugates: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,24 +125,57 @@ class MoeSite:
 
 
 @dataclass(frozen=True)
-class FfnSite:
-    """A dense feed-forward network: linear maps `up` into `width`, and `down` back to the residual stream."""
+class Mixture:
+    """Mixtures of experts that are to take the place of dense feed-forward networks.
 
-    layer: int
-    block: str
-    up: tuple[str, ...]
-    down: str
+    In each of `layers` there are `experts` with `width` intermediate units, and a router that gives every token `top_k`
+    of them: scores are a softmax over all experts, and `gates` are those of the chosen ones, or these `renormalised` to
+    a sum of 1.
+    """
+
+    layers: tuple[int, ...]
+    experts: int
+    top_k: int
     width: int
+    gates: Gates = "renormalised"
 
-    @property
-    def name(self) -> str:
-        """The module path of the block, unique in the model."""
-        return self.block
+
+Gates = Literal["renormalised", "softmax"]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A model that holds a mixture: its config, and the places of a dense network's `up` maps in an expert's tensor.
+
+    `stock` is False where no class of transformers can express it, and one of `growc.nn` does. `routers` are the module
+    paths of its routers by layer.
+    """
+
+    config: Mapping[str, Any]
+    order: tuple[int, ...]
+    stock: bool
+    routers: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Where the heads of a projection lie: those of head h are the outputs `start + h * stride` and on, of its map.
+
+    The map's weight has `rows`: its outputs, or its inputs where it is `transposed`, as GPT-2's are.
+    """
+
+    start: int
+    stride: int
+    rows: int
+    transposed: bool
 
 
 @dataclass(frozen=True)
 class AttentionSite:
-    """One attention: module names of its projections, and its head counts and widths."""
+    """One attention: module names of its projections, and its head counts and widths.
+
+    `query_heads` and `key_heads` are None where they are not the outputs of linear maps of one input.
+    """
 
     layer: int
     query: tuple[str, ...]
@@ -74,3 +187,10 @@ class AttentionSite:
     qk_width: int
     v_width: int
     window: int | None = None
+    query_heads: Heads | None = None
+    key_heads: Heads | None = None
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """Module names of all its projections."""
+        return (*self.query, *self.key, *self.value, *((self.output,) if self.output else ()))

@@ -1,0 +1,212 @@
+"""What all operators that make experts of dense feed-forward networks have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
+
+from growc.operators.as_experts import as_experts
+from growc.operators.operator import Growable, Moments, Operator, Preserves, Problem, Replicas, Role, Target
+from growc.operators.siblings import VECTORS
+from growc.operators.sites import FfnSite, Gates, Holding, Mixture, MoeSite, SiteKind
+from growc.programs import Divide, Expr, Init, Source, Take, squared
+
+
+class FreshRouter(BaseModel):
+    """A router drawn from scratch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    distribution: Literal["normal", "uniform"] = Field(
+        default="normal", description="distribution of the weights; mean 0"
+    )
+    std: float = Field(default=0.02, gt=0, description="standard deviation of the router's weights")
+
+    def rows(self, shape: tuple[int, ...], seed: str) -> Init:
+        """Rows of a router's weight."""
+        scale = (
+            self.std * 3**0.5 if self.distribution == "uniform" else self.std
+        )  # a uniform distribution's is its half width
+        return Init(shape, self.distribution, scale, seed)
+
+
+class FromDense(Operator):
+    """Dense feed-forward networks become mixtures of experts; all else is carried over, and routers are made anew.
+
+    The stock class that can hold the result is searched for (`growc.model.holders`); where there is none, a module of
+    growc's does, and the plan says so. Experts start as `expert` says, and a selection bias as 0.
+    """
+
+    site = SiteKind.FFN
+
+    experts: int = Field(default=8, ge=2, le=4096, description="experts of every mixture")
+    top_k: int = Field(default=2, ge=1, description="experts that a token gets")
+    layers: Literal["all", "alternate"] | Annotated[list[int], Field(min_length=1)] = Field(
+        default="all",
+        description="decoder layers that become mixtures, counted from 0; all: all dense ones; alternate: every second "
+        "of these, from the second on",
+    )
+    gates: Gates = Field(
+        default="renormalised",
+        description="renormalised: the gates of a token's experts sum to 1; softmax: they are their shares of all "
+        "experts' scores, so that the mixture of copies is the dense network times their sum, about top_k / experts",
+    )
+    optimizer_state: Literal["reset", "reset_new", "gradient"] = Field(
+        default="reset",
+        description="reset: none is kept, for any tensor (as sparse upcycling did); reset_new: all but that of experts "
+        "and routers; gradient: experts start with their share of the dense network's",
+    )
+
+    def mixture(self, model: Growable) -> Mixture:
+        """The mixtures that are wanted."""
+        layers = tuple(site.layer for site in self.networks(model))
+        return Mixture(layers, self.experts, self.top_k, self.width(self.networks(model)[0]), self.gates)
+
+    def width(self, site: FfnSite) -> int:
+        """The intermediate units of an expert."""
+        return site.width
+
+    @override
+    def problems(self, model: Growable) -> Iterator[Problem]:
+        dense = {site.layer: site for site in _dense(model)}
+        if not dense:
+            message = f"{model.model_type} has no dense feed-forward network that growc can find"
+            yield Problem("GROW350", message, "choose a dense source; `expert_upcycling` grows mixtures of experts")
+            return
+        for position, layer in enumerate(() if isinstance(self.layers, str) else self.layers):
+            if layer not in dense:
+                known = f"dense layers: {', '.join(map(str, dense))}"
+                yield Problem(
+                    "GROW351", f"layer {layer} has no dense feed-forward network", known, ("layers", position)
+                )
+                return
+        if not self.networks(model):
+            yield Problem("GROW351", "every second dense layer is none, of one", "write layers: all", ("layers",))
+            return
+        if self.top_k > self.experts:
+            message = f"every token gets {self.top_k} experts, and there are {self.experts}"
+            yield Problem("GROW352", message, "let top_k be at most the number of experts", ("top_k",))
+            return
+        if len({site.width for site in self.networks(model)}) > 1:
+            message = "the dense networks of these layers differ in width"
+            yield Problem("GROW353", message, "grow layers of one width at a time", ("layers",))
+            return
+        yield from self.own_problems(model)
+        if self.holding(model) is None:
+            yield Problem(
+                "GROW354",
+                f"no class can hold experts in the place of {model.model_type}'s feed-forward networks",
+                "growc can stack linear maps of one kind with one activation between them",
+            )
+
+    def own_problems(self, model: Growable) -> Iterator[Problem]:  # noqa: ARG002, for those that have some
+        """What else is wrong, before a class is searched for."""
+        yield from ()
+
+    @override
+    def sites(self, model: Growable) -> tuple[MoeSite | FfnSite, ...]:
+        return self.networks(model)
+
+    def networks(self, model: Growable) -> tuple[FfnSite, ...]:
+        """The feed-forward networks that become mixtures."""
+        dense = _dense(model)
+        match self.layers:
+            case "all":
+                return dense
+            case "alternate":
+                return dense[1::2]
+            case list():
+                return tuple(site for site in dense if site.layer in self.layers)
+
+    @override
+    def holding(self, model: Growable) -> Holding | None:
+        return model.holding(self.mixture(model))
+
+    @override
+    def preserves(self, model: Growable) -> Preserves:
+        """Of copies, whatever the router: exactly where their gates sum to 1."""
+        return Preserves.EXACTLY if self.gates == "renormalised" else Preserves.NEARLY
+
+    @override
+    def allocate(self, site: MoeSite | FfnSite, scores: tuple[float, ...] | None = None, seed: str = "") -> Replicas:
+        return (self.experts,)
+
+    @override
+    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+        holding = self.holding(model)
+        assert holding is not None
+        return dict(holding.config)
+
+    @override
+    def weight(self, target: Target) -> Expr:
+        match target.role:
+            case Role.EXPERT:
+                return self.expert(target)
+            case Role.ROUTER:
+                return self.routed(target)
+            case Role.SELECTION_BIAS:
+                return Init(target.shape, "zeros", 0.0, target.name)
+            case Role.SHARED | Role.OTHER:
+                return Source(target.name)
+            case Role.ADDED:
+                return self.added(target)
+
+    def expert(self, target: Target) -> Expr:
+        """An expert tensor over those of the dense network: copies, if an operator says nothing else."""
+        return self.copies(target)
+
+    def added(self, target: Target) -> Expr:
+        """A tensor that is neither the source's nor of the mixture's router and experts."""
+        raise NotImplementedError(target.name)
+
+    @abstractmethod
+    def routed(self, target: Target) -> Expr:
+        """The router's weight, or a bias of its logits."""
+
+    def copies(self, target: Target) -> Expr:
+        """The dense network in every slot."""
+        assert target.dense is not None
+        assert target.site is not None
+        whole = as_experts(target.name, target.shape, target.site, target.dense, target.order)
+        return Take(whole, VECTORS["order"]((self.experts,)))
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        match target.role:
+            case Role.OTHER:
+                return Source(target.name)
+            case Role.EXPERT:
+                # The experts share the tokens evenly, before the router has learnt anything.
+                return Divide(self.copies(target), VECTORS["replicas"]((self.experts,)))
+            case _:
+                return Init(target.shape, "zeros", 0.0, target.name)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        if target.role is Role.OTHER and self.optimizer_state != "reset":
+            return Moments(Source(target.name), Source(target.name), keep_step=True)
+        if target.role is Role.EXPERT and self.optimizer_state == "gradient":
+            gradient = self.gradient(target)
+            return Moments(gradient, squared(gradient), keep_step=True)
+        return Moments(None, None, keep_step=False)
+
+
+class DenseToMoe(FromDense):
+    """The same with routers drawn from scratch."""
+
+    router: FreshRouter = Field(default=FreshRouter(), description="how the router starts")
+
+    @override
+    def routed(self, target: Target) -> Expr:
+        if len(target.shape) == 1:
+            return Init(target.shape, "zeros", 0.0, target.name)
+        return self.router.rows(target.shape, target.name)
+
+
+def _dense(model: Growable) -> tuple[FfnSite, ...]:
+    """The feed-forward networks of layers without experts."""
+    mixed = {site.layer for site in model.moe}
+    return tuple(site for site in model.ffn if site.layer not in mixed)

@@ -1,0 +1,136 @@
+"""DeRS upcycling: experts are the dense network, shared and trained, plus deltas of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
+
+from growc.operators.dense_to_moe import DenseToMoe
+from growc.operators.grown_config import DELTAS, EXPERTS, RENORMALISED, TOP_K, shares_weights, with_modules
+from growc.operators.operator import Growable, Paper, Problem, Role, Target
+from growc.operators.sharing import sharing
+from growc.operators.sites import FfnSite, Holding
+from growc.programs import Expr, Init
+
+
+class Sparse(BaseModel):
+    """Deltas with a fixed random set of free entries, which start at 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    form: Literal["sparse"] = "sparse"
+    every: int = Field(
+        default=10,
+        ge=1,
+        le=256,
+        description="entries of a matrix for each free one of an expert: 10 frees 10 % of them",
+    )
+
+    def added(self, target: Target) -> Expr:
+        """The places of the free entries."""
+        return Init(target.shape, "below", float(self.every), target.name)
+
+    def expert(self, target: Target) -> Expr:
+        """The values at these places."""
+        return Init(target.shape, "zeros", 0.0, target.name)
+
+    def closed(self, target: Target) -> bool:  # noqa: ARG002, nothing stands behind a zero
+        """Whether the target has no gradient at first."""
+        return False
+
+    def parameters(self) -> dict[str, int]:
+        """What `growc.nn.deltas` is told."""
+        return {"every": self.every}
+
+
+class LowRank(BaseModel):
+    """Deltas that are a product of two narrow matrices, of which the outer one starts at 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    form: Literal["low_rank"] = "low_rank"
+    rank: int = Field(default=4, ge=1, description="rank of an expert's deltas")
+    std: float = Field(default=0.02, gt=0, description="standard deviation of the inner matrices")
+
+    def added(self, target: Target) -> Expr:
+        """There is nothing but the two matrices."""
+        raise AssertionError(target.name)
+
+    def expert(self, target: Target) -> Expr:
+        """One of the two matrices."""
+        if self.closed(target):
+            return Init(target.shape, "normal", self.std, target.name)
+        return Init(target.shape, "zeros", 0.0, target.name)
+
+    def closed(self, target: Target) -> bool:
+        """Whether the target has no gradient at first: the inner matrices, behind outer ones of 0."""
+        return target.name.endswith("_inner")
+
+    def parameters(self) -> dict[str, int]:
+        """What `growc.nn.deltas` is told."""
+        return {"rank": self.rank}
+
+
+class Ders(DenseToMoe):
+    """Every chosen feed-forward network becomes the base W of experts W_i = W + F(D_i), with a router drawn anew.
+
+    The base is trained on, shared by all experts; D_i are theirs alone: the values of a sparse matrix at fixed random
+    places, or the factors of one of low rank. F(D_i) is 0 at first, so the function stays what it was where the gates
+    sum to 1. Of N experts with matrices of d x h, a matrix trains d h (1 + N / every) or d h + N rank (d + h) numbers,
+    instead of N d h. Matrices of all experts are composed in every forward pass, in memory as large as they.
+
+    From the paper: both forms, the shared base, what starts at 0. Of the free places, one lies in each row of `every`
+    entries (those left over at the end are not free), where the paper draws from the whole matrix; stored as one byte.
+    From memory: standard deviations. Not part of growc: the compression of trained experts.
+    """
+
+    op: ClassVar = "ders"
+    paper: ClassVar = Paper("2503.01359", "DeRS", 2025)
+
+    deltas: Annotated[Sparse | LowRank, Field(discriminator="form")] = Field(
+        default=Sparse(), description="what experts differ in: {form: sparse, every: 10} or {form: low_rank, rank: 4}"
+    )
+
+    @override
+    def own_problems(self, model: Growable) -> Iterator[Problem]:
+        if shares_weights(model.config):
+            yield sharing(model)
+        if self.optimizer_state == "gradient":
+            help = "use optimizer_state: reset_new, which keeps that of all other tensors"
+            yield Problem("GROW364", "deltas are no share of the dense network", help, ("optimizer_state",))
+
+    @override
+    def holding(self, model: Growable) -> Holding | None:
+        """No stock class has experts with a base: modules of growc's in the places where mixtures would stand."""
+        held = model.holding(self.mixture(model), stock=False)
+        if held is None:
+            return None
+        sizes = {EXPERTS: self.experts, TOP_K: self.top_k, RENORMALISED: self.gates == "renormalised"}
+        changed = {site.layer: self._change(site, held.order) for site in self.networks(model)}
+        return Holding(with_modules({**model.config, **sizes}, changed), held.order, stock=False, routers=held.routers)
+
+    def _change(self, site: FfnSite, order: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+        inside = site.block.rpartition(f".{site.layer}.")[2]
+        up = [site.up[place].removeprefix(f"{site.block}.") for place in order]
+        names = {"up": up, "down": site.down.removeprefix(f"{site.block}.")}
+        return {inside: {"kind": DELTAS, **names, **self.deltas.parameters()}}
+
+    @override
+    def expert(self, target: Target) -> Expr:
+        return self.deltas.expert(target)
+
+    @override
+    def added(self, target: Target) -> Expr:
+        return self.deltas.added(target)
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        """What deltas will get is not known from the dense network's gradient alone; the base gets what it got."""
+        if target.role is Role.EXPERT:
+            return Init(target.shape, "zeros", 0.0, target.name)
+        return super().gradient(target)
+
+    @override
+    def closed(self, target: Target) -> bool:
+        return target.role is Role.EXPERT and self.deltas.closed(target)

@@ -1,0 +1,182 @@
+"""Expert slimming: as many experts as before, each with fewer intermediate units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.grown_config import config_with, groups_of, releasing, shares_weights
+from growc.operators.measures import Measure
+from growc.operators.operator import Growable, KeptUnits, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.sensitivity import BySensitivity, best_units, by_expert
+from growc.operators.sharing import sharing
+from growc.operators.sites import FfnSite, MoeSite, SiteKind
+from growc.programs import Expr, Late, Pick, Source, Take
+
+
+class ExpertSlimming(Operator):
+    """Keep every expert and the most sensitive of its intermediate units (SlimMoE, arXiv 2506.18349).
+
+    An expert keeps the same units of gate, up and down, and of their biases; every expert has a choice of its own, and
+    all keep as many: round(share * width), one at least. Shared experts whose width the same config key sets are
+    slimmed alike; the router stays. The paper slims in several stages and distils in between: here these are several
+    grow stages, with plain training between them. Its abstract says no more than that units are pruned by how
+    sensitive the model is to them: |w g|, summed over the weights into and out of a unit, is a reconstruction.
+    """
+
+    op: ClassVar = "expert_slimming"
+    site: ClassVar = SiteKind.MOE
+    paper: ClassVar = Paper("2506.18349", "SlimMoE", 2025)
+
+    share: float = Field(gt=0, le=1, description="share of the intermediate units of every expert that stays")
+    choose: BySensitivity = Field(default=BySensitivity(), description="which units stay")
+    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
+        default="all", description="decoder layers to slim, counted from 0"
+    )
+
+    @override
+    def problems(self, model: Growable) -> Iterator[Problem]:
+        moe = {site.layer: site for site in model.moe}
+        if not moe:
+            yield Problem(
+                "GROW301", f"{model.model_type} has no mixture-of-experts layer", "choose a source with experts"
+            )
+            return
+        if shares_weights(model.config):
+            yield sharing(model)
+            return
+        for position, layer in enumerate(() if self.layers == "all" else self.layers):
+            if layer not in moe:
+                known = f"layers with experts: {', '.join(map(str, moe))}"
+                yield Problem("GROW302", f"layer {layer} has no experts", known, ("layers", position))
+        if releasing(model.config):
+            yield Problem(
+                "GROW342",
+                "the siblings of the source are being released, and slimming would stop that half way",
+                "finish with `- op: release_siblings` first",
+            )
+        for site in self.sites(model):
+            if problem := next(self._problems_at(site, model), None):
+                yield problem
+                return
+
+    def _problems_at(self, site: MoeSite, model: Growable) -> Iterator[Problem]:
+        if not site.units:
+            yield Problem(
+                "GROW384",
+                f"the intermediate units of {site.experts} could not be found",
+                "slim another model, or prune whole experts with expert_pruning",
+            )
+            return
+        field = _field(site, model)
+        other = next(_others(field, model), None) if field else None
+        if field is None or other:
+            what = "is not one key of the config" if field is None else f"is `{field}`, which sets that of {other} too"
+            yield Problem(
+                "GROW384",
+                f"the width of the experts of {site.block} {what}",
+                "prune whole experts with expert_pruning",
+            )
+
+    @override
+    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+        slim = (s for s in model.moe if self.layers == "all" or s.layer in self.layers)
+        return tuple(replace(site, shared=_shared(site, model)) for site in slim)
+
+    @override
+    def preserves(self, model: Growable) -> Preserves:
+        return Preserves.NOT
+
+    @property
+    @override
+    def measure(self) -> Measure | None:
+        return self.choose
+
+    @override
+    def control(self, name: str) -> Operator | None:
+        if name == "random_allocation":
+            return self.model_copy(update={"choose": BySensitivity(score="random")})
+        return None
+
+    @override
+    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
+        return dict(before)
+
+    @override
+    def units(self, site: MoeSite, scores: tuple[float, ...]) -> KeptUnits:
+        return tuple(best_units(row, self._kept(site, len(row))) for row in by_expert(site, scores))
+
+    def _kept(self, site: MoeSite, width: int) -> int:
+        """How many of `width` units stay: shared experts are as wide as several others, and keep what these do."""
+        return max(1, round(self.share * site.width)) * (width // site.width)
+
+    @override
+    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+        assert model.expert_field is not None
+        slim: dict[int, dict[str, int]] = {}
+        for site in self.sites(model):
+            field = _field(site, model)
+            assert field is not None
+            slim[site.layer] = {field: self._kept(site, site.width)}
+        return config_with(model, model.expert_field, slim, groups_of(model.config))
+
+    @override
+    def weight(self, target: Target) -> Expr:
+        source, site = Source(target.name), target.site
+        if site is None:
+            return source
+        for unit in site.units:
+            if unit.tensor == target.name:
+                kept = self._kept(site, site.width)
+                chosen = Late(f"{site.name}/units", site.num_experts * kept)
+                return Pick(source, chosen, kept, unit.dim, unit.times, unit.interleaved)
+        return self._shared(target, site)
+
+    def _shared(self, target: Target, site: MoeSite) -> Expr:
+        """The tensor of a shared expert, or one that has no units."""
+        source = Source(target.name)
+        for ffn in site.shared:
+            kept = self._kept(site, ffn.width)
+            chosen = Late(f"{ffn.name}/units", kept)
+            if target.name in ffn.into:
+                return Take(source, chosen)
+            if target.name == ffn.back:
+                return Pick(source, chosen, kept, dim=0, times=1, interleaved=False)
+        return source
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        return self.weight(target)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        return Moments(self.weight(target), self.weight(target), keep_step=True)
+
+
+def _field(site: MoeSite, model: Growable) -> str | None:
+    """The one config key that sets how many units the experts of a layer have."""
+    fields = {field for unit in site.units for field in model.fields_of(unit.tensor, unit.dim + 1)}
+    return next(iter(fields)) if len(fields) == 1 else None
+
+
+def _shared(site: MoeSite, model: Growable) -> tuple[FfnSite, ...]:
+    """The shared experts of a layer whose width is set with that of the others."""
+    fields = {(_field(site, model),)}
+    alike = (f for f in model.ffn if f.layer == site.layer and not f.transposed)
+    inside = (ffn for ffn in alike if site.width and ffn.width % site.width == 0)
+    return tuple(ffn for ffn in inside if model.fields_of(ffn.back, 1)[:1] in fields)
+
+
+def _others(field: str, model: Growable) -> Iterator[str]:
+    """Tensors that a config key sets a length of beside the experts, the shared ones among them."""
+    known = {(unit.tensor, unit.dim + 1) for site in model.moe for unit in site.units}
+    for ffn in (ffn for site in model.moe for ffn in _shared(site, model)):
+        known |= {(ffn.back, 1), *((name, 0) for name in ffn.into)}
+    for name, info in model.tensors.items():
+        for dim in range(len(info.shape)):
+            if (name, dim) not in known and field in model.fields_of(name, dim):
+                yield name

@@ -1,0 +1,123 @@
+"""Grove MoE: groups of experts get a small adjugate expert each, computed once for every group that a token hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.grown_config import ADJUGATE_WIDTH, ADJUGATES, shares_weights, with_modules
+from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
+from growc.operators.sharing import sharing
+from growc.operators.sites import MoeSite, SiteKind
+from growc.programs import Expr, Init, Source
+
+
+class Grove(Operator):
+    """Every `group_size` neighbouring experts share an adjugate expert A_j beside them; all else stays as it is.
+
+    y = sum_{i in S} w_i E_i(x) + scale * sum_{j hit by S} (sum_{i in S, i in group j} w_i) A_j(x), where S are the
+    token's experts and w their gates. An adjugate runs once per token however many of its experts were chosen: tokens
+    whose experts are of few groups cost less. Plans count the most: one adjugate for each of a token's experts.
+
+    Down projections of adjugates start at zero, so that nothing changes; until their first step, the projections into
+    an adjugate's units have no gradient. Adjugates are gated as the experts are.
+
+    From the published model's code: groups of neighbours, one computation per group, scale 0.05. From what others say
+    of the paper: the bound of the scale by groups / experts, and the zero down projections. From memory: the standard
+    deviation of 0.02.
+    """
+
+    op: ClassVar = "grove"
+    site: ClassVar = SiteKind.MOE
+    paper: ClassVar = Paper("2508.07785", "Grove MoE", 2025)
+
+    group_size: int = Field(default=2, ge=1, description="neighbouring experts that share an adjugate")
+    width: int = Field(
+        default=128,
+        ge=8,
+        multiple_of=8,
+        description="intermediate units of an adjugate; kernels for experts want eights",
+    )
+    scale: float = Field(default=0.05, gt=0, description="factor on what adjugates add; at most 1 / group_size")
+    std: float = Field(default=0.02, gt=0, description="standard deviation of what leads into an adjugate's units")
+    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
+        default="all", description="decoder layers that get adjugates, counted from 0; all: those with experts"
+    )
+
+    @override
+    def problems(self, model: Growable) -> Iterator[Problem]:
+        moe = {site.layer: site for site in model.moe}
+        if not moe:
+            yield Problem(
+                "GROW301", f"{model.model_type} has no mixture-of-experts layer", "choose a source with experts"
+            )
+            return
+        for position, layer in enumerate(() if self.layers == "all" else self.layers):
+            if layer not in moe:
+                known = f"layers with experts: {', '.join(map(str, moe))}"
+                yield Problem("GROW302", f"layer {layer} has no experts", known, ("layers", position))
+                return
+        if shares_weights(model.config):
+            yield sharing(model)
+            return
+        if self.scale > 1 / self.group_size:
+            message = f"adjugates of groups of {self.group_size} are scaled by at most {1 / self.group_size:g}"
+            yield Problem("GROW361", message, "the published model has 0.05", ("scale",))
+        for site in self.sites(model):
+            if site.dense_dispatch:
+                message = f"{site.block} sends every token to every expert"
+                yield Problem("GROW362", message, "choose a family that routes by top-K")
+                return
+            if site.num_experts % self.group_size:
+                message = f"the {site.num_experts} experts of {site.block} do not divide into {self.group_size}s"
+                yield Problem("GROW360", message, "choose a divisor of the number of experts", ("group_size",))
+                return
+
+    @override
+    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+        return tuple(site for site in model.moe if self.layers == "all" or site.layer in self.layers)
+
+    @override
+    def preserves(self, model: Growable) -> Preserves:
+        return Preserves.EXACTLY
+
+    @override
+    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
+        return dict(before)
+
+    @override
+    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+        added = {site.layer: self._change(site) for site in self.sites(model)}
+        return with_modules({**model.config, ADJUGATE_WIDTH: self.width}, added)
+
+    def _change(self, site: MoeSite) -> dict[str, dict[str, Any]]:
+        inside = site.block.rpartition(f".{site.layer}.")[2]
+        experts = site.experts.removeprefix(f"{site.block}.")
+        entry = {"kind": ADJUGATES, "experts": experts, "group_size": self.group_size, "scale": self.scale}
+        return {inside: entry}
+
+    @override
+    def weight(self, target: Target) -> Expr:
+        if target.role is not Role.ADDED:
+            return Source(target.name)
+        if self.closed(target):
+            return Init(target.shape, "normal", self.std, target.name)
+        return Init(target.shape, "zeros", 0.0, target.name)
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        """What the down projections will get is not known from the source."""
+        return Init(target.shape, "zeros", 0.0, target.name) if target.role is Role.ADDED else Source(target.name)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        if target.role is Role.ADDED:
+            return Moments(None, None, keep_step=False)
+        return Moments(Source(target.name), Source(target.name), keep_step=True)
+
+    @override
+    def closed(self, target: Target) -> bool:
+        return target.role is Role.ADDED and not target.name.endswith(".down_proj")

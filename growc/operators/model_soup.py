@@ -1,0 +1,82 @@
+"""Model soup: one model of the mean weights of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.sites import MoeSite, SiteKind
+from growc.programs import Expr, Mean, Source, of_parent
+
+
+class ModelSoup(Operator):
+    """Average several models of one architecture, tensor by tensor: a mean of weights, not of predictions.
+
+    The models must come from one state, as branches of it that were trained on their own data do: weights of models
+    that were trained apart do not average. The uniform soup of the paper counts all alike; with `weights` they count
+    as given (the paper from memory). Equal models give their bits back. Moments, if kept, are averaged alike, and their
+    step is the lowest.
+    """
+
+    op: ClassVar = "model_soup"
+    site: ClassVar = SiteKind.BLOCK
+    paper: ClassVar = Paper("2203.05482", "Model soups", 2022)
+    mixes: ClassVar = True
+
+    weights: Literal["uniform"] | Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)] = Field(
+        default="uniform", description="how much each state of `from` counts, in order; they are made to sum to 1"
+    )
+    optimizer_state: Literal["reset", "mean"] = Field(
+        default="reset", description="reset: none is kept; mean: moments are averaged like the weights"
+    )
+
+    @override
+    def problems(self, model: Growable) -> Iterator[Problem]:
+        yield from ()
+
+    @override
+    def problems_together(self, models: Sequence[Growable]) -> Iterator[Problem]:
+        if self.weights == "uniform":
+            return
+        if len(self.weights) != len(models):
+            message = f"there are {len(self.weights)} weights for {len(models)} states"
+            yield Problem("GROW391", message, "give one for each state in `from`, or uniform", ("weights",))
+        elif not sum(self.weights):
+            yield Problem("GROW391", "no state counts", "let one of the weights be above 0", ("weights",))
+
+    @override
+    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+        return ()
+
+    @override
+    def preserves(self, model: Growable) -> Preserves:
+        return Preserves.NOT
+
+    @override
+    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
+        return dict(before)
+
+    @override
+    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+        return dict(model.config)
+
+    @override
+    def weight(self, target: Target) -> Expr:
+        given = [1.0] * target.parents if self.weights == "uniform" else self.weights
+        sources = tuple(Source(of_parent(parent, target.name)) for parent in range(target.parents))
+        return Mean(sources, tuple(weight / sum(given) for weight in given))
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        return self.weight(target)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        if self.optimizer_state == "reset":
+            return Moments(None, None, keep_step=False)
+        mean = self.weight(target)
+        return Moments(mean, mean, keep_step=True)

@@ -1,0 +1,43 @@
+"""Noise upcycling: sparse upcycling with noise on some of the weights."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
+from growc.operators.operator import Growable, Paper, Preserves, Target
+from growc.operators.work import drawn
+from growc.programs import Apply, Expr, Init
+
+
+class NoiseUpcycling(DenseToMoe):
+    """Every expert is the dense network with N(0, std^2) added to a random half of its weights.
+
+    The baseline of Drop-Upcycling, as its published code has it: half of the entries, a standard deviation of 0.02, and
+    a uniform router. The noise is absolute: its size beside the weights is what the model's makes it.
+    """
+
+    op: ClassVar = "noise_upcycling"
+    paper: ClassVar = Paper("2502.19261", "Drop-Upcycling", 2025)
+
+    std: float = Field(default=0.02, gt=0, description="standard deviation of the noise, in units of the weights")
+    fraction: float = Field(default=0.5, gt=0, le=1, description="share of the weights that get noise")
+    router: FreshRouter = Field(default=FreshRouter(distribution="uniform"), description="how the router starts")
+
+    @override
+    def preserves(self, model: Growable) -> Preserves:
+        return Preserves.NOT
+
+    @override
+    def expert(self, target: Target) -> Expr:
+        noise = Init(target.shape, "normal", self.std, target.name)
+        where = (("fraction", self.fraction),)
+        return Apply("noise_on_some", (self.copies(target), noise), where, f"{target.name}/where")
+
+    @override
+    def seconds(self, target: Target) -> float:
+        return drawn(prod(target.shape)) if target.dense is not None else 0.0

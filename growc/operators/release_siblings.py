@@ -1,0 +1,79 @@
+"""Release: a model that routes exclusively among siblings becomes one with plain top-K."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.grown_config import groups_of, half_open, releasing, without_siblings
+from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.sites import MoeSite, SiteKind
+from growc.programs import Expr, Source
+
+
+class ReleaseSiblings(Operator):
+    """Let siblings compete freely again: plain top-K in the place of one winner per group, no weight touched.
+
+    At once (`over: 0`), the model changes by what siblings that both win push out: a dry run tells the share of such
+    collisions, and the loss, before anything changes. Annealed (`over` > 0), losers get log(u) added to their scores
+    while u goes from 0 (exclusive: nothing changes at first) to 1 (free) over that share of the next training stage; a
+    release at once after it changes nothing any more and gives a stock model.
+    """
+
+    op: ClassVar = "release_siblings"
+    site: ClassVar = SiteKind.MOE
+    paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
+
+    over: float = Field(
+        default=0.0, ge=0, le=1, description="share of the next training stage that the release takes; 0: at once"
+    )
+
+    @override
+    def problems(self, model: Growable) -> Iterator[Problem]:
+        if not groups_of(model.config):
+            yield Problem(
+                "GROW340",
+                f"no router of this {model.model_type} keeps siblings apart",
+                "release a model that was grown with routing: exclusive",
+            )
+        elif self.over and releasing(model.config):
+            yield Problem(
+                "GROW341",
+                "the siblings are being released already",
+                "leave `over` out to finish the release",
+                ("over",),
+            )
+
+    @override
+    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+        return tuple(site for site in model.moe if site.layer in groups_of(model.config))
+
+    @override
+    def preserves(self, model: Growable) -> Preserves:
+        return Preserves.EXACTLY if self.over else Preserves.NEARLY
+
+    @override
+    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
+        return dict(before)
+
+    @override
+    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+        assert model.expert_field is not None
+        if self.over:
+            return half_open(model.config, self.over)
+        return without_siblings(model.config, model.expert_field)
+
+    @override
+    def weight(self, target: Target) -> Expr:
+        return Source(target.name)
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        return Source(target.name)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        return Moments(Source(target.name), Source(target.name), keep_step=True)

@@ -1,0 +1,222 @@
+"""Router Upcycling: dense to mixtures of experts, and of routers that start as heads of the attention before them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.dense_to_moe import FromDense
+from growc.operators.grown_config import with_modules
+from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.sites import AttentionSite, FfnSite, Heads, Holding, MoeSite
+from growc.programs import Expr, Init, Made, Source
+
+SETTLED = ("experts", "top_k", "gates")
+"""Settings that a model with mixtures has settled."""
+
+
+class RouterUpcycling(FromDense):
+    """Every mixture gets R = heads / 2 routers, made of the heads of the attention just before it.
+
+    Heads are paired greedily: the first that is left, with the one left whose query matrix is most like its own (by
+    cosine). Router r has the query matrices of its pair, one above the other: the query q_r(x) of a token x is as wide
+    as two heads. It scores expert e by s_re = <q_r(x), k_e> / sqrt(width), and all routers together route by
+
+    - `mean_softmax`: the mean over r of softmax_e(s_re);
+    - `per_router_keys`: the softmax of sum_r <q_r(x), k_re> / sqrt(width), where an expert has a key for each router;
+    - `sum_logits`: the softmax of sum_r s_re.
+
+    Keys k_e come from the key heads of pair e: `static` ones are parameters, and start as what these heads make of a
+    random token, another one for every key; with `token` they are made of the token that is routed,
+    k_e(x) = [W_K of pair e] x. Beyond R experts pairs come again.
+
+    Of the three ways `mean_softmax` alone is not linear in the token while keys are static, and so not one linear
+    router in disguise: sum_logits is <sum_r q_r, k_e>, and per_router_keys is the linear router with the matrix
+    sum_r k_re^T W_r / sqrt(width), another parametrisation and another start of the same functions. With keys made of
+    tokens scores are quadratic.
+
+    Experts are copies: with gates that sum to 1 the function stays what it was, whatever the router. A model that has
+    mixtures already keeps its experts, and gets these routers in the place of its own.
+
+    From the paper's abstract and summaries of it: routers from heads of the preceding attention, in greedy pairs by
+    cosine similarity; experts' keys; scores summed over routers; top-2; copied experts; auxiliary and z-loss. All else
+    is reconstructed (its text was not at hand): which attention, which tensors the keys come from, where the softmax
+    is, and how keys start. Biases of projections, norms of queries and keys, and rotations by position are left out.
+    Not part of growc yet: static keys that start as the mean of keys over calibration tokens.
+    """
+
+    op: ClassVar = "router_upcycling"
+    paper: ClassVar = Paper("2509.00679", "Router Upcycling", 2025)
+
+    combine: Literal["mean_softmax", "per_router_keys", "sum_logits"] = Field(
+        default="mean_softmax",
+        description="how routers decide together: by the mean of their softmaxes, or by the sum of their scores, with "
+        "keys of their own or with the same ones (which one linear router could do as well)",
+    )
+    keys: Literal["static", "token"] = Field(
+        default="static",
+        description="static: an expert's key is a parameter; token: it is made of the token, by the expert's key heads",
+    )
+    noise: float = Field(
+        default=0.1,
+        ge=0,
+        description="keys made of tokens: what tells experts with the same key heads apart, in units of the standard "
+        "deviation of the key projection",
+    )
+
+    @override
+    def problems(self, model: Growable) -> Iterator[Problem]:
+        if not model.moe:
+            yield from super().problems(model)
+            return
+        for setting in SETTLED:
+            if setting in self.model_fields_set:
+                message = f"{model.model_type} has mixtures of experts, and this operator replaces their routers only"
+                yield Problem("GROW372", message, f"leave {setting} out", (setting,))
+        missing = [] if isinstance(self.layers, str) else [n for n in self.layers if n not in _layers(model.moe)]
+        if missing or not self.sites(model):
+            known = f"layers with experts: {', '.join(map(str, _layers(model.moe)))}"
+            yield Problem("GROW302", f"layer {[*missing, '1 of 1'][0]} has no experts", known, ("layers",))
+            return
+        yield from self.own_problems(model)
+
+    @override
+    def own_problems(self, model: Growable) -> Iterator[Problem]:
+        if self.combine == "per_router_keys" and self.keys == "token":
+            yield Problem("GROW373", "keys made of tokens, for every router", "write keys: static", ("keys",))
+        for site in self.sites(model):
+            if not _plain(_attention(model, site.layer)):
+                yield Problem(
+                    "GROW370",
+                    f"the attention of layer {site.layer} has no query and key projections of their own",
+                    "`sparse_upcycling` draws its routers",
+                )
+                return
+
+    @override
+    def sites(self, model: Growable) -> tuple[MoeSite | FfnSite, ...]:
+        if not model.moe:
+            return super().sites(model)
+        match self.layers:
+            case "all":
+                return model.moe
+            case "alternate":
+                return model.moe[1::2]
+            case list():
+                return tuple(site for site in model.moe if site.layer in self.layers)
+
+    @override
+    def holding(self, model: Growable) -> Holding | None:
+        return None if model.moe else super().holding(model)
+
+    @override
+    def preserves(self, model: Growable) -> Preserves:
+        return Preserves.NOT if model.moe else super().preserves(model)
+
+    @override
+    def allocate(self, site: MoeSite | FfnSite, scores: tuple[float, ...] | None = None, seed: str = "") -> Replicas:
+        return (1,) * site.num_experts if isinstance(site, MoeSite) else super().allocate(site)
+
+    @override
+    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+        holding = self.holding(model)
+        routers = holding.routers if holding else {site.layer: site.router for site in model.moe}
+        change = {"kind": "mixture_of_routers", "keys": self.keys, "combine": self.combine}
+        return with_modules(
+            holding.config if holding else model.config,
+            {site.layer: {_inside(routers[site.layer], site.layer): change} for site in self.sites(model)},
+        )
+
+    @override
+    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
+        """Experts that stay are who they were."""
+        return super().siblings(before, {layer: made for layer, made in replicas.items() if len(made) == 1})
+
+    @override
+    def drops(self, model: Growable) -> frozenset[str]:
+        return frozenset(f"{site.router}.weight" for site in self.sites(model) if isinstance(site, MoeSite))
+
+    @override
+    def weight(self, target: Target) -> Expr:
+        if _is_made(target):
+            return self.routed(target)
+        return super().weight(target) if target.dense else Source(target.name)
+
+    @override
+    def routed(self, target: Target) -> Expr:
+        mixture, attention = target.mixture, target.attention
+        assert mixture is not None
+        if not _is_made(target):
+            return Init(target.shape, "zeros", 0.0, target.name)
+        assert attention is not None
+        query, key = attention.query_heads, attention.key_heads
+        assert query is not None
+        assert key is not None
+        inputs = tuple(Source(f"{name}.weight") for name in (*attention.query, *attention.key))
+        how: dict[str, float] = {"width": attention.qk_width, **_placed("query", query, attention.heads)}
+        if target.name.endswith(".queries"):
+            return Made("router_queries", inputs[:1], (query.rows,), target.made, (*how.items(),))
+        how |= {**_placed("key", key, attention.kv_heads), "experts": mixture.num_experts}
+        if self.keys == "token":
+            function, how = "router_key_projections", how | {"noise": self.noise}
+        else:
+            function, how = "router_keys", how | {"per_router": int(self.combine == "per_router_keys")}
+        return Made(function, inputs, (query.rows, key.rows), target.made, (*how.items(),), target.name)
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        if _is_made(target):
+            return Init(target.made, "zeros", 0.0, target.name)
+        return super().gradient(target) if target.dense else Source(target.name)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        if _is_made(target):
+            return Moments(None, None, keep_step=False)
+        if target.dense or self.optimizer_state == "reset":
+            return super().moments(target)
+        return Moments(Source(target.name), Source(target.name), keep_step=True)
+
+    @override
+    def remarks(self, model: Growable) -> Iterator[Problem]:
+        if self.combine == "sum_logits" and self.keys == "static":
+            yield Problem(
+                "GROW371",
+                "routers whose scores are summed over the same keys are one linear router: "
+                "sum_r <q_r, k_e> = <sum_r q_r, k_e>",
+                "write combine: mean_softmax",
+                ("combine",),
+            )
+
+
+def _is_made(target: Target) -> bool:
+    """Whether the target is one of the tensors of a mixture of routers."""
+    router = target.mixture.router if target.mixture else ""
+    return target.name in (f"{router}.weight", f"{router}.queries")
+
+
+def _inside(router: str, layer: int) -> str:
+    """The path of a module inside of its decoder layer."""
+    return router.partition(f".{layer}.")[2]
+
+
+def _layers(moe: tuple[MoeSite, ...]) -> list[int]:
+    return [site.layer for site in moe]
+
+
+def _attention(model: Growable, layer: int) -> AttentionSite | None:
+    return next((site for site in model.attention if site.layer == layer), None)
+
+
+def _plain(attention: AttentionSite | None) -> bool:
+    """Whether the heads of queries and keys are known."""
+    return attention is not None and attention.query_heads is not None and attention.key_heads is not None
+
+
+def _placed(which: str, heads: Heads, count: int) -> dict[str, int]:
+    """Where heads lie, as parameters of `growc.growth.making`."""
+    place = {"heads": count, "start": heads.start, "stride": heads.stride, "transposed": int(heads.transposed)}
+    return {f"{which}_{name}": number for name, number in place.items()}

@@ -1,0 +1,59 @@
+"""Symphony-MoE: experts of dense models that were trained apart, their units matched to those of an anchor."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.branches import BranchExperts, mean
+from growc.operators.matching import ByActivations, order_of
+from growc.operators.measures import Measure
+from growc.operators.operator import Paper, Target
+from growc.programs import Expr, Late, Pick, Slerp, Source, of_parent
+
+
+class Symphony(BranchExperts):
+    """Dense models of one architecture become one model, each giving an expert whose units are matched to an anchor's.
+
+    The anchor is the first state in `from`. All models read the same calibration text, as much from every part of the
+    data that they were trained on; unit j of another model's network takes the place of the anchor's unit whose
+    activations its own are most alike, so that the sum over all units is largest (an assignment solver finds it). That
+    changes nothing of what the expert computes by itself. Weights of attention projections are interpolated on the
+    sphere; embeddings, norms and all else are the mean; the router is drawn from scratch, and top_k is 2.
+
+    Reconstructed: activations are what enters the way back to the residual stream, each unit's scaled to length 1 over
+    the calibration text; more than two tensors are interpolated one after another, by 1/2, 1/3, ... of the angle, each
+    tensor as one vector; biases of projections are the mean. Not part of growc: models with different vocabularies.
+    """
+
+    op: ClassVar = "symphony"
+    paper: ClassVar = Paper("2509.18542", "Symphony-MoE", 2025)
+
+    batches: int = Field(
+        default=8, ge=1, description="calibration batches of each part of the data that the models were trained on"
+    )
+
+    @property
+    @override
+    def measure(self) -> Measure:
+        return ByActivations(self.batches)
+
+    @override
+    def shared(self, target: Target) -> Expr:
+        if not target.projects or len(target.shape) != 2:
+            return mean(target)
+        return Slerp(tuple(Source(of_parent(parent, target.name)) for parent in range(target.parents)))
+
+    @override
+    def branch(self, target: Target, parent: int) -> Expr:
+        whole = super().branch(target, parent)
+        assert target.dense is not None
+        assert target.site is not None
+        units = next((unit for unit in target.site.units if unit.tensor == target.name), None)
+        if units is None or parent == 0:  # the bias of the way back has no units
+            return whole
+        width = target.dense.width
+        order = Late(order_of(target.dense, parent), width)
+        return Pick(whole, order, width, units.dim, units.times, units.interleaved)
