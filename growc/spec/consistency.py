@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from growc.diagnostics import Diagnostic, Span
 from growc.spec.nodes import Node, Path, nearest
-from growc.spec.schema import Data, Spec, Stage, Wsd
+from growc.spec.origins import RESERVED, check_origins
+from growc.spec.schema import Data, Model, Spec, Stage, Wsd
 from growc.spec.wording import guess, listed
-
-STABLE = "stable"
 
 
 def check(spec: Spec, root: Node, *, allow_code: bool) -> Iterator[Diagnostic]:
@@ -18,11 +17,14 @@ def check(spec: Spec, root: Node, *, allow_code: bool) -> Iterator[Diagnostic]:
     def at(*path: str | int) -> Span:
         return nearest(root, path).span
 
-    if spec.model.module is not None and not allow_code:
-        message = "`module` runs Python code of yours"
-        yield Diagnostic("GROW114", message, "say --allow-code if you trust it", at("model", "module"))
+    models: dict[Path, Model] = {("model",): spec.model, **{("sources", n): m for n, m in spec.sources.items()}}
+    for place, model in models.items():
+        if model.module is not None and not allow_code:
+            message = "`module` runs Python code of yours"
+            yield Diagnostic("GROW114", message, "say --allow-code if you trust it", at(*place, "module"))
     for index, stage in enumerate(spec.stages):
-        yield from _names(spec, root, index)
+        yield from _name(spec, root, index)
+        yield from check_origins(spec, root, index)
         if stage.train is not None:
             yield from _training(spec, root, index)
     if spec.data is not None and (total := sum(spec.data.parts.values())) > 1 + 1e-9:
@@ -33,40 +35,16 @@ def check(spec: Spec, root: Node, *, allow_code: bool) -> Iterator[Diagnostic]:
         yield Diagnostic("GROW135", message, "add a grow stage, or remove them", at("baselines"))
 
 
-def _names(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:
-    """A stage's own name, and the one in its `from`."""
-    stage, names = spec.stages[index], [stage.name for stage in spec.stages]
-    if (first := names.index(stage.name)) < index:
+def _name(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:
+    """A stage's own name."""
+    name, names = spec.stages[index].name, [stage.name for stage in spec.stages]
+    span = nearest(root, ("stages", index, "name")).span
+    if (first := names.index(name)) < index:
         line = nearest(root, ("stages", first, "name")).span.line
-        message = f"a second stage is called `{stage.name}`"
         help = f"the first is on line {line}; give one another name"
-        yield Diagnostic("GROW120", message, help, nearest(root, ("stages", index, "name")).span)
-    if stage.from_ is None:
-        return
-    span = nearest(root, ("stages", index, "from")).span
-    source, dot, state = stage.from_.partition(".")
-    if index == 0:
-        help = "remove `from`; the first stage starts from the model"
-        yield Diagnostic("GROW124", "nothing comes before the first stage", help, span)
-    elif source not in names:
-        yield Diagnostic("GROW121", f"no stage is called `{source}`", guess(source, names[:index]), span)
-    elif source not in names[:index]:
-        what = "the stage itself" if source == stage.name else "a later stage"
-        help = f"a stage can start from {listed(names[:index], 'or')}; move `{source}` up if it comes first"
-        yield Diagnostic("GROW122", f"`{source}` is {what}", help, span)
-    elif dot and state != STABLE:
-        help = f"write `{source}` for its end, or `{source}.{STABLE}` for its state before the anneal"
-        yield Diagnostic("GROW121", f"a stage has no state `{state}`", help, span)
-    elif dot and not _anneals(spec, spec.stages[names.index(source)]):
-        message = f"`{source}` has no anneal, so it has no state before it"
-        yield Diagnostic("GROW123", message, f"write `{source}`", span)
-
-
-def _anneals(spec: Spec, stage: Stage) -> bool:
-    if stage.train is None:
-        return False
-    schedule = spec.training_for(stage).schedule
-    return isinstance(schedule, Wsd) and schedule.anneal > 0
+        yield Diagnostic("GROW120", f"a second stage is called `{name}`", help, span)
+    if name in RESERVED:
+        yield Diagnostic("GROW129", f"no stage can be called `{name}`", "choose another name", span)
 
 
 def _training(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -13,9 +13,12 @@ from growc.diagnostics import Diagnostic, GrowcError, Span
 from growc.spec.compose import Origin
 from growc.spec.consistency import check
 from growc.spec.nodes import MapNode, Node, Plain, nearest, plain, spans
+from growc.spec.origins import unused
 from growc.spec.overrides import apply
+from growc.spec.points import Point, expand
 from growc.spec.schema import Spec
 from growc.spec.source import read
+from growc.spec.sweep import Axis, read_axes
 from growc.spec.validate import MOST, validate
 from growc.spec.wording import described
 from growc.spec.yaml import parse
@@ -23,13 +26,23 @@ from growc.spec.yaml import parse
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """A spec with the text it came from; `values` are the plain values after overrides, without defaults."""
+    """A spec with the text it came from; `values` are the plain values after overrides, without defaults.
+
+    `axes` are those of its sweep; `swept` has the points, each a spec without a sweep of its own.
+    """
 
     spec: Spec
     path: Path
     text: str
     values: Mapping[str, Plain]
     node: Node
+    axes: tuple[Axis, ...] = ()
+    swept: tuple[SweptSpec, ...] = ()
+
+    @property
+    def points(self) -> tuple[SweptSpec, ...]:
+        """The specs to run: one for each point of the sweep, or this one."""
+        return self.swept or (SweptSpec((), self, ()),)
 
     @property
     def base_dir(self) -> Path:
@@ -44,6 +57,15 @@ class LoadedSpec:
     def span(self, *path: str | int) -> Span:
         """The place of the value at `path`, or of the nearest one around it."""
         return nearest(self.node, path).span
+
+
+@dataclass(frozen=True)
+class SweptSpec:
+    """What a spec says at one point of its sweep; `places` are those of the point's choices, axis by axis."""
+
+    point: Point
+    loaded: LoadedSpec
+    places: tuple[Span, ...]
 
 
 def load(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> LoadedSpec:
@@ -75,7 +97,33 @@ def _loaded(
     if spec is None:
         return None, found
     found += islice(check(spec, root, allow_code=allow_code), MOST)
-    return LoadedSpec(spec, path, text, cast(dict[str, Plain], plain(root)), root), found
+    axes, unclear = read_axes(root)
+    found += unclear
+    loaded = LoadedSpec(spec, path, text, cast(dict[str, Plain], plain(root)), root, axes)
+    if found:  # a spec that is wrong without its sweep is so at every point
+        return loaded, found
+    if axes:
+        loaded, found = _swept(loaded, root, allow_code)
+    return loaded, [*found, *unused([spec, *(at.loaded.spec for at in loaded.swept)], root)]
+
+
+def _swept(loaded: LoadedSpec, root: MapNode, allow_code: bool) -> tuple[LoadedSpec, list[Diagnostic]]:
+    """The same with every point of its sweep, and what is wrong there."""
+
+    def judge(meant: MapNode) -> tuple[Spec | None, list[Diagnostic]]:
+        spec, invalid = validate(meant)
+        return spec, [*invalid, *(islice(check(spec, meant, allow_code=allow_code), MOST) if spec else ())]
+
+    points, wrong = expand(root, loaded.axes, judge)
+    swept = tuple(
+        SweptSpec(
+            at.point,
+            LoadedSpec(at.spec, loaded.path, loaded.text, cast(dict[str, Plain], plain(at.root)), at.root),
+            at.places,
+        )
+        for at in points
+    )
+    return replace(loaded, swept=swept), wrong
 
 
 def _order(span: Span | None) -> tuple[bool, int, int]:

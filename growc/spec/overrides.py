@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from growc.diagnostics import Diagnostic, GrowcError, Span, fail
@@ -16,12 +16,14 @@ from growc.spec.yaml import parse
 FILE = "--set"
 """The `file` of places inside overrides; the n-th `--set` of a command line is (from) its n-th line."""
 
-_STEP = re.compile(r"(?P<dot>\.)?(?P<key>[^.\[\]=\s]+)|\[(?P<inside>[^\[\]=]+)\]")
-_SYNTAX = "write --set stages[1].grow[0].factor=4, or stages[NAME] for a stage's name"
+_STEP = re.compile(
+    r'(?P<dot>\.)?(?P<key>[^.\[\]="\s]+)|\[(?P<inside>[^\[\]="]+)\]|\["(?P<quoted>[^"]+)"\]',
+)
+SYNTAX = "a path is stages[1].grow[0].factor, or stages[NAME] for a stage's name"
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """One step of a path. In brackets it may be an index, or the name of a stage."""
 
     text: str
@@ -42,53 +44,73 @@ def apply(root: Node, overrides: Sequence[str]) -> tuple[Node, list[Diagnostic]]
         try:
             steps, value, wrong = _read(override, line)
             found += wrong
-            root = _replaced(root, steps, value)
+            root = replaced(root, steps, value)
         except GrowcError as error:
             found += error.diagnostics
         line += len(re.split("\r\n|\r|\n", override))
     return root, found
 
 
-def _read(override: str, line: int) -> tuple[list[_Step], Node, list[Diagnostic]]:
+def _read(override: str, line: int) -> tuple[list[Step], Node, list[Diagnostic]]:
     check_characters(override, Span(FILE, line, 1))
-    steps: list[_Step] = []
-    position = 0
-    while match := _STEP.match(override, position):
-        if bool(match["dot"]) == (position == 0) and not match["inside"]:
-            break
-        text = match["key"] or match["inside"]
-        start = match.start("key" if match["key"] else "inside")
-        steps.append(_Step(text, bool(match["inside"]), Span(FILE, line, start + 1, len(text))))
-        position = match.end()
-    if not steps or steps[0].bracketed or override[position : position + 1] != "=":
+    steps, position = path_at_start(override, lambda start, length: Span(FILE, line, start + 1, length))
+    if not steps or override[position : position + 1] != "=":
         message = f"{quoted(override)} is not path=value"
-        fail("GROW020", message, help=_SYNTAX, span=Span(FILE, line, position + 1))
+        fail("GROW020", message, help=f"write --set PATH=VALUE; {SYNTAX}", span=Span(FILE, line, position + 1))
     value, wrong = parse(override[position + 1 :], Origin(FILE, line, position + 2))
     return steps, value, wrong
 
 
-def _replaced(node: Node, steps: Sequence[_Step], value: Node) -> Node:
-    """`node` with the value at `steps` replaced; mappings on the way are made where there is nothing."""
+def path_at_start(text: str, place: Callable[[int, int], Span]) -> tuple[list[Step], int]:
+    """The steps of the path that `text` starts with, none if there is no path, and where in `text` they end.
+
+    A key that is a path itself, as those of a sweep, stands in brackets and quotes: `sweep["training.seed"]`.
+
+    Args:
+        text: a path, with anything after it.
+        place: the place of a part of `text`, by its start and its length.
+    """
+    steps: list[Step] = []
+    position = 0
+    while match := _STEP.match(text, position):
+        group = match.lastgroup
+        assert group is not None
+        bracketed = group != "key"
+        if position == 0 and bracketed:
+            break
+        if not bracketed and bool(match["dot"]) == (position == 0):
+            break
+        steps.append(Step(match[group], bracketed, place(match.start(group), len(match[group]))))
+        position = match.end()
+    return steps, position
+
+
+def replaced(node: Node, steps: Sequence[Step], value: Node) -> Node:
+    """`node` with the value at `steps` replaced; mappings on the way are made where there is nothing.
+
+    Raises:
+        GrowcError: the path leads through nothing (GROW021).
+    """
     if not steps:
         return value
     step, *rest = steps
     match node:
         case ListNode(items):
             index = _index(node, step)
-            changed = _replaced(items[index], rest, value)
+            changed = replaced(items[index], rest, value)
             return ListNode((*items[:index], changed, *items[index + 1 :]), node.span)
         case MapNode(entries):
             old = entries.get(step.text)
             below = old.node if old else Scalar(None, step.span)
-            return MapNode({**entries, step.text: Entry(step.span, _replaced(below, rest, value))}, node.span)
+            return MapNode({**entries, step.text: Entry(step.span, replaced(below, rest, value))}, node.span)
         case Scalar(None) if not (step.bracketed and step.text.isdecimal()):
-            return MapNode({step.text: Entry(step.span, _replaced(node, rest, value))}, step.span)
+            return MapNode({step.text: Entry(step.span, replaced(node, rest, value))}, step.span)
         case _:
             message = f"{quoted(step.text)} cannot be set in what is {described(node)}"
-            raise _refusal(step, message, _SYNTAX)
+            raise _refusal(step, message, SYNTAX)
 
 
-def _index(node: ListNode, step: _Step) -> int:
+def _index(node: ListNode, step: Step) -> int:
     """The item that a step means: by its index from 0, or by its `name`."""
     count = len(node.items)
     if step.text.isdecimal():
@@ -100,9 +122,9 @@ def _index(node: ListNode, step: _Step) -> int:
     names = [name.value if isinstance(name := child(item, "name"), Scalar) else None for item in node.items]
     if step.text not in names:
         known = [name for name in names if isinstance(name, str)]
-        raise _refusal(step, f"nothing in the list is called {quoted(step.text)}", guess(step.text, known) or _SYNTAX)
+        raise _refusal(step, f"nothing in the list is called {quoted(step.text)}", guess(step.text, known) or SYNTAX)
     return names.index(step.text)
 
 
-def _refusal(step: _Step, message: str, help: str) -> GrowcError:
+def _refusal(step: Step, message: str, help: str) -> GrowcError:
     return GrowcError([Diagnostic("GROW021", message, help, step.span)])

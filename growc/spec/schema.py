@@ -93,16 +93,21 @@ class Stage(Part):
     """One step of the plan: training, or growth."""
 
     name: Name = Field(description="what the stage is called; `from` and the run folder use it")
-    from_: str | None = Field(
+    from_: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None,
         alias="from",
-        description="the state to start from, if not the stage before: a stage's name, or name.stable for "
-        "its state before the learning rate falls",
+        description="the state to start from, if not the stage before: a stage's name, name.stable for its state "
+        "before the learning rate falls, source for the model, or sources.NAME; a list for an operator that mixes",
     )
     train: Train | None = Field(default=None, description="train the model")
     grow: tuple[GrowStep, ...] | None = Field(
         default=None, min_length=1, description="operators to apply, in this order"
     )
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The states in `from`; none where it says nothing."""
+        return (self.from_,) if isinstance(self.from_, str) else self.from_ or ()
 
     @property
     def kind(self) -> Literal["train", "grow"]:
@@ -161,18 +166,32 @@ class Parallel(Part):
     tp: One = Field(default=1, description="devices that share one matrix; only 1 is supported")
 
 
+Baseline = Literal["fixed_source", "fixed_target", "random_allocation", "scaled_top_k", "random_experts"]
+Axis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
 class Spec(Part):
     """A whole `.growth.yaml` file."""
 
     growth: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="version of the language")
     name: str = Field(min_length=1, max_length=200, description="what the plan is called")
     model: Model = Field(description="where the first model comes from")
+    sources: dict[Name, Model] = Field(
+        default={}, description="further models, which stages start from as `from: sources.NAME`"
+    )
     data: Data | None = Field(default=None, description="what it is trained and evaluated on")
     training: Training = Field(default=Training(), description="what train stages inherit, and may override")
     stages: tuple[Stage, ...] = Field(min_length=1, description="the steps, each after the one before unless `from`")
     invariants: Invariants = Field(default=Invariants(), description="what must hold at every grow stage")
-    baselines: tuple[Literal["fixed_source", "fixed_target"], ...] = Field(
-        default=(), description="control arms: never grow, or start at the target's size"
+    baselines: tuple[Baseline, ...] = Field(
+        default=(),
+        description="control arms: fixed_source never grows, fixed_target starts at the target's size; the others "
+        "grow by chance (random_allocation), with top-K scaled too (scaled_top_k), or fresh experts (random_experts)",
+    )
+    sweep: dict[str, Axis] = Field(
+        default={},
+        description="axes, of which every combination is an arm: a path with its values, as `training.seed: [0, 1]`, "
+        "or a name with labels and the values that each sets, as `arm: {free: {PATH: VALUE}}`",
     )
     parallel: Parallel = Field(default=Parallel(), description="how models are spread over devices")
 
@@ -185,7 +204,9 @@ class Spec(Part):
 __all__ = [
     "ActiveFlops",
     "AdamW",
+    "Axis",
     "Balance",
+    "Baseline",
     "Constant",
     "CorpusSpec",
     "Data",

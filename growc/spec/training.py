@@ -68,6 +68,11 @@ class Balance(Part):
         ge=0,
         description="loss_free: step of the bias; auxiliary: coefficient of the loss; none: unused",
     )
+    z_loss: float = Field(
+        default=0.0,
+        ge=0,
+        description="coefficient of a loss on the size of the routers' logits, with any method (arXiv 2202.08906)",
+    )
 
 
 Optimizer = Annotated[AdamW | Sgd, Field(discriminator="name")]

@@ -69,6 +69,18 @@ stages:
     train: {steps: 10, data: b}
 """
 
+SWEPT = (
+    SMALL
+    + """\
+sweep:
+  training.seed: [0, 1]
+  stages[wider].grow[0].factor: [2, 3]
+  arm:
+    free: {"stages[wider].grow[0].routing": free}
+    short: {"stages[wider].grow[0].routing": exclusive, "stages[last].train.steps": 5}
+"""
+)
+
 STAGES = "stages: [{name: s, grow: [{op: expert_upcycling}]}]\n"
 HEAD = "growth: 1\nname: n\nmodel: {hub: h}\n"
 
@@ -290,6 +302,58 @@ MISTAKES: dict[str, Mistake] = {
         help="write `first`",
     ),
     "first from": _of(small("- name: first", "- name: first\n    from: §last"), "GROW124"),
+    "a stage called source": _of(small("name: last", "name: §source"), "GROW129"),
+    "several states to train from": _of(
+        small("- name: last", "- name: last\n    from: §[first, wider]"), "GROW125", help="mix them"
+    ),
+    "several states to grow from": _of(
+        small("- name: wider", "- name: wider\n    from: §[source, first]"), "GROW125", help="keep one"
+    ),
+    "one state to mix": _of(small("[{op: expert_upcycling}]", "[{op: §model_soup}]"), "GROW126", help="from: [source"),
+    "one state to mix in a list": _of(
+        small("[{op: expert_upcycling}]", "[{op: §model_soup}]\n    from: [first]"), "GROW126"
+    ),
+    "mixed too late": _of(
+        small("[{op: expert_upcycling}]", "[{op: model_soup}, {op: §model_soup}]\n    from: [source, first]"),
+        "GROW126",
+        help="of its own",
+    ),
+    "the same state twice": _of(
+        small("[{op: expert_upcycling}]", "[{op: model_soup}]\n    from: [first, source, §first]"), "GROW127"
+    ),
+    "an unknown state among several": _of(
+        small("[{op: expert_upcycling}]", "[{op: model_soup}]\n    from: [first, §frist]"), "GROW121", help="`first`"
+    ),
+    "no states": _of(small("- name: wider", "- name: wider\n    from: §[]"), "GROW104"),
+    "a state that is no text": _of(small("- name: wider", "- name: wider\n    from: [§1]"), "GROW103"),
+    "a state of the source": _of(
+        small("- name: last", "- name: last\n    from: §source.stable"), "GROW121", help="write `source`"
+    ),
+    "a source that nobody uses": _of(
+        small("data: {train", "sources: {math: §{hub: h}}\ndata: {train"), "GROW128", help="from: sources.math"
+    ),
+    "a source that no point of a sweep uses": _of(
+        small("data: {train", "sources: {math: {hub: h}, code: §{hub: c}}\ndata: {train")
+        + "sweep:\n  stages[last].from: [wider, sources.math]\n",
+        "GROW128",
+    ),
+    "an unknown source": _of(
+        small("data: {train", "sources: {math: {hub: h}}\ndata: {train").replace(
+            "- name: last", "- name: last\n    from: §sources.maths"
+        ),
+        "GROW121",
+        help="`math`",
+    ),
+    "no source in particular": _of(
+        small("- name: last", "- name: last\n    from: §sources"), "GROW121", help="`sources`, as"
+    ),
+    "a source without a model": _of(small("data: {train", "sources: {math: §{}}\ndata: {train"), "GROW110"),
+    "module of a source": _of(
+        small("data: {train", "sources: {math: {module: §a.b:c}}\ndata: {train").replace(
+            "- name: last", "- name: last\n    from: sources.math"
+        ),
+        "GROW114",
+    ),
     "unknown part": _of(small("data: b}", "data: §c}"), "GROW130", help="`a` and `b`"),
     "part not said": _of(small("{steps: 10, data: b}", "§{steps: 10}"), "GROW130", help="`a` or `b`"),
     "parts overlap": _of(small("{a: 0.5, b: 0.25}", "§{a: 0.5, b: 0.75}"), "GROW131"),
@@ -307,6 +371,39 @@ MISTAKES: dict[str, Mistake] = {
         + "baselines: §[fixed_source]\n",
         "GROW135",
     ),
+    # sweeps
+    "axis that is no path": _of(SMALL + "sweep:\n  §training..seed: [0, 1]\n", "GROW140", help="stages[1]"),
+    "variant that is no path": _of(SMALL + 'sweep: {arm: {a: {§"[0]": 1}}}\n', "GROW140"),
+    "axis of nothing": _of(SMALL + "sweep:\n  §stages[wide].train.steps: [1]\n", "GROW021", help="`wider`"),
+    "axis with an unknown key": _of(SMALL + "sweep:\n  §training.sed: [1, 2]\n", "GROW101", help="`seed`"),
+    "axis of one value": _of(SMALL + "sweep:\n  training.seed: §1\n", "GROW103", help="write `[...]`"),
+    "axis of no values": _of(SMALL + "sweep:\n  training.seed: §[]\n", "GROW104"),
+    "variant that is no mapping": _of(SMALL + "sweep:\n  arm: {a: §1}\n", "GROW103", help="key: value"),
+    "swept data": _of(SMALL + "sweep:\n  §data.sequence_length: [64, 128]\n", "GROW141", help="a spec for each"),
+    "swept sweep": _of(SMALL + "sweep:\n  arm: {a: {§sweep: {}}}\n", "GROW141"),
+    "too many points": _of(
+        SMALL + f"sweep:\n  §training.seed: {list(range(257))}\n", "GROW142", help="labels on one axis"
+    ),
+    "two axes of one name": _of(
+        SMALL + "sweep:\n  stages[0].train.steps: [1]\n  §stages[2].train.steps: [2]\n", "GROW143", help="labels"
+    ),
+    "two labels alike": _of(SMALL + "sweep:\n  training.seed: [1, §1]\n", "GROW143", help="labels"),
+    "long names": _of(
+        SMALL + "sweep:\n" + "".join(f"  {'§' * (i == 0)}{c * 70}: {{{c * 70}: {{}}}}\n" for i, c in enumerate("ab")),
+        "GROW143",
+        help="labels",
+    ),
+    "wrong value in a sweep": _of(SMALL + "sweep:\n  training.seed: [0, §x]\n", "GROW103"),
+    "wrong elsewhere by a value of a sweep": _of(
+        SMALL + 'sweep:\n  training.seed: [0, 1]\n  x: {a: {}, b: {"stages[1].from": §last}}\n', "GROW122"
+    ),
+    "wrong elsewhere by a choice": _of(
+        SMALL + 'sweep:\n  training.seed: [0, 1]\n  x: {a: {}, §b: {"stages[0].name": last}}\n', "GROW120"
+    ),
+    "wrong by two values of a sweep together": _of(
+        SMALL + "sweep:\n  stages[0].name: [first, other]\n  stages[2].from: [null, §first]\n", "GROW121"
+    ),
+    "set a wrong value in a sweep": _set("sweep={training.seed: [0, §x]}", codes=("GROW103",)),
     # several at once, in the order of the text
     "several": _of(
         "§growth: 1\n§nam: x\nmodel: {hub: §3}\nstages:\n  - name: s\n    train: {steps: §-1, §dta: 1}\n",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from growc.diagnostics import Diagnostic, GrowcError
 from growc.diagnostics.render import render
 from tests.spec.conftest import Load
-from tests.spec.examples import FULL, SMALL
+from tests.spec.examples import FULL, SMALL, SWEPT
 
 _CHARACTERS = "{}[]:,&*!|>'\"%@`#-?~<= \t\n\\.0123abcé日"
 _SYNTAX = [*_CHARACTERS, "- ", ": ", "<<: ", "*a ", "&a ", "!!int ", "---\n", "\\U"]
@@ -22,7 +22,7 @@ _VALUES = [
 _KEYS = [
     "growth", "name", "model", "data", "training", "stages", "parallel", "train", "grow", "op", "steps",
     "factor", "from", "optimizer", "schedule", "allocation", "validation", "parts", "layers", "router",
-    "invariants", "loss",
+    "invariants", "loss", "sweep",
 ]  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_any_syntax(load_text: Load, text: str) -> None:
     _answer(load_text, text)
 
 
-@given(st.sampled_from([FULL, SMALL]), st.data())
+@given(st.sampled_from([FULL, SMALL, SWEPT]), st.data())
 def test_characters_of_a_spec_changed(load_text: Load, text: str, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
@@ -68,7 +68,7 @@ def test_characters_of_a_spec_changed(load_text: Load, text: str, data: st.DataO
     _answer(load_text, text)
 
 
-@given(st.sampled_from([FULL, SMALL]), st.data())
+@given(st.sampled_from([FULL, SMALL, SWEPT]), st.data())
 def test_words_of_a_spec_changed(load_text: Load, text: str, data: st.DataObject) -> None:
     words = text.split(" ")
     for _ in range(data.draw(st.integers(1, 4))):

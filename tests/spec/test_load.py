@@ -120,3 +120,10 @@ def test_relative_to_the_spec(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text(SMALL)
     assert load(path).base_dir == tmp_path / "deep"
+
+
+def test_upcycling_is_the_published_one_with_split_rows_unless_said() -> None:
+    """No recipe ended lower by three standard errors (benchmarks/expert_upcycling), so none takes their place."""
+    grows = operator("expert_upcycling")
+    assert grows.model_validate({}) == grows.model_validate({"routing": "free", "router": {"init": "split"}})
+    assert grows.model_validate({"router": {"bias_noise": 1e-3}}).model_dump()["router"]["init"] == "split"

@@ -48,7 +48,7 @@ def test_a_long_list_of_names_is_cut(findings: Findings) -> None:
     stages = "".join(f"  - {{name: s{i}, grow: [{{op: expert_upcycling}}]}}\n" for i in range(30))
     (found,) = findings(f"{HEAD}stages:\n{stages}  - {{name: t, from: qqq, grow: [{{op: expert_upcycling}}]}}\n")
     assert found.code == "GROW121"
-    assert found.help.endswith("`s10`, `s11` and 18 more")
+    assert found.help.endswith("`s10`, `s11` and 19 more")
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
