@@ -1,0 +1,1 @@
+"""Weight files as bytes: read strictly, planned, moved and verified, without torch."""

@@ -1,0 +1,102 @@
+"""The manifest of a grown checkpoint: the digest of every tensor, and which source bytes it came from.
+
+Nothing in it depends on times or places, so equal growths of equal checkpoints have equal manifests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from growc.diagnostics import fail
+from growc.files.atomic import sync_folder
+from growc.files.plan import Copied, Made, Part, Plan, Zeros
+from growc.files.strict import parse, read_bytes
+
+MANIFEST = "growc.manifest.json"
+"""File in a checkpoint that `growc verify` compares it with."""
+
+LARGEST = 1 << 32
+"""Bytes of a manifest; one of a million tensors has a tenth of that."""
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `growc verify` needs of it: by file its size and the digest of its header, by tensor its file and digest."""
+
+    files: Mapping[str, tuple[int, str]]
+    tensors: Mapping[str, tuple[str, bytes]]
+
+
+def write_manifest(folder: Path, plan: Plan, digests: Sequence[bytes], origins: Mapping[Copied, bytes]) -> None:
+    """Write the manifest whole or not at all.
+
+    Args:
+        folder: of the checkpoint.
+        plan: what it was made by.
+        digests: of all its tensors, in the order of the plan.
+        origins: of the source bytes of every Copied part.
+    """
+    placed = [(output.name, tensor) for output in plan.outputs for tensor in output.tensors]
+    aside = folder / (MANIFEST + ".partial")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(_dump(_head(plan)).removesuffix("}") + ',"tensors":{')
+        for count, number in enumerate(sorted(range(len(placed)), key=lambda number: placed[number][1].name)):
+            where, tensor = placed[number]
+            parts = [_part(part, plan, origins) for part in tensor.parts]
+            fields = {"file": where, "from": parts, "xxh3_128": digests[number].hex()}
+            file.write(f"{',' if count else ''}\n{json.dumps(tensor.name)}:{_dump(fields)}")
+        file.write("\n}}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(folder / MANIFEST)
+    sync_folder(folder)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a checkpoint.
+
+    Raises:
+        GrowcError: GROW656, if there is none, or it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        found = parse(read_bytes(path, LARGEST))
+        if found["manifest"] != VERSION:
+            raise ValueError("another version of growc wrote it")
+        files = {name: (int(file["size"]), str(file["header"])) for name, file in found["files"].items()}
+        tensors = {n: (str(t["file"]), bytes.fromhex(t["xxh3_128"])) for n, t in found["tensors"].items()}
+    except OSError as error:
+        fail("GROW656", f"{path} cannot be read: {error.strerror}", help="`growc grow --verify` writes it")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        fault = f"is damaged: {error or type(error).__name__}"
+        fail("GROW656", f"{path} {fault}", help="fetch it again, or grow the checkpoint again with --verify")
+    return Manifest(files, tensors)
+
+
+def _head(plan: Plan) -> dict[str, Any]:
+    files = {o.name: {"header": hashlib.sha256(o.head()[8:]).hexdigest(), "size": o.size} for o in plan.outputs}
+    sources = [{"header": s.header, "name": Path(s.path).name, "size": s.size} for s in plan.sources]
+    return {"files": files, "manifest": VERSION, "sources": sorted(sources, key=lambda source: source["name"])}
+
+
+def _part(part: Part, plan: Plan, origins: Mapping[Copied, bytes]) -> dict[str, Any]:
+    match part:
+        case Copied(file, start, length):
+            source = Path(plan.sources[file].path).name
+            return {"length": length, "source": source, "start": start, "xxh3_128": origins[part].hex()}
+        case Zeros(length):
+            return {"length": length, "zeros": True}
+        case Made(length, digest):
+            return {"computed": True, "length": length, "xxh3_128": digest}
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
