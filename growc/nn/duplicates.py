@@ -78,11 +78,13 @@ def _routed(router: Any, replicas: Replicas, seen: KEff) -> Any:
             selection_bias(router), lambda linear: linear()[:, source], lambda scores, bias: scores + bias[source]
         )
         experts, router.num_experts = router.num_experts, len(source_of)
+        router.copies = replicas  # a mixture of routers must know them before its logits are repeated
         try:
             with rewired:
                 routed = stock(hidden_states)
         finally:
             router.num_experts = experts
+            del router.copies
         indices = [i for i, out in enumerate(routed) if not out.is_floating_point()]
         if not indices:  # dense dispatch: gates of shape (tokens, slots), zero where not selected
             gates = routed[0]

@@ -4,10 +4,14 @@ Losers' logits become -inf before the stock rule sees them, so every scoring rul
 renormalised or not, top-K before or after the softmax, selection bias, routing groups, sparse mixer) stays what it
 was. While siblings are identical, the winners' logits are the source's logits, and the layer computes exactly its
 source: mask the losers, then the ordinary top-K.
+
+To release siblings, losers get log(u) added instead, and groups stand by their members' own biases as far as u says:
+u = 0 is exclusive, u = 1 is the stock router.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, cast
@@ -47,6 +51,11 @@ class Siblings:
             )
         return self._placed[device]
 
+    def sizes(self, device: torch.device) -> Tensor:
+        """The size of every slot's group, of shape (experts,)."""
+        _, absent, group = self.tensors(device)
+        return (~absent).sum(dim=1)[group]
+
     def winners(self, keys: Tensor, hidden: Tensor) -> Tensor:
         """A mask of shape (tokens, experts) with one True per token and group.
 
@@ -83,10 +92,13 @@ class ExclusiveRouting(nn.Module):
     """Mixed into a stock router class by `make_exclusive`; parameters and their names stay the stock router's."""
 
     siblings: Siblings
+    open: float
 
     @override
     def forward(self, hidden_states: Tensor) -> Any:
-        """What the stock router returns, with losers never selected."""
+        """What the stock router returns, with losers never selected, or less and less held back."""
+        if self.open >= 1:
+            return super().forward(hidden_states)
         hidden = hidden_states.reshape(-1, hidden_states.shape[-1])
         bias = selection_bias(self)
         if bias is None:
@@ -99,13 +111,19 @@ class ExclusiveRouting(nn.Module):
         losers = ~self.siblings.winners(keys, hidden)
 
         def standing(scores: Tensor, bias: Tensor) -> Tensor:
-            return (scores + self.siblings.first(bias)).masked_fill(losers, -torch.inf)
+            return self._behind(scores + torch.lerp(self.siblings.first(bias), bias, self.open), losers)
 
-        with Rewired(bias, lambda _: logits.masked_fill(losers, -torch.inf), standing):
+        with Rewired(bias, lambda _: self._behind(logits, losers), standing):
             return super().forward(hidden_states)
 
     def _masked(self, logits: Tensor, hidden: Tensor) -> Tensor:
-        return logits.masked_fill(~self.siblings.winners(logits, hidden), -torch.inf)
+        return self._behind(logits, ~self.siblings.winners(logits, hidden))
+
+    def _behind(self, scores: Tensor, losers: Tensor) -> Tensor:
+        """Scores with losers held back: out of the race, or by log(u)."""
+        if self.open == 0:
+            return scores.masked_fill(losers, -torch.inf)
+        return scores + math.log(self.open) * losers
 
     def _read(self, hidden_states: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Logits with their gradient, and selection scores without, both of shape (tokens, experts)."""
@@ -130,12 +148,19 @@ def _exclusive_class(router: type[nn.Module]) -> type[nn.Module]:
     return cast(type[nn.Module], type(f"Exclusive{router.__name__}", (ExclusiveRouting, router), {}))
 
 
-def make_exclusive(router: nn.Module, replicas: Iterable[int]) -> None:
+def make_exclusive(router: nn.Module, replicas: Iterable[int], how_far_open: float = 0.0) -> None:
     """Turn a stock router into an exclusive one, in place.
 
     Args:
         router: a stock router whose experts are the slots.
         replicas: sizes of the groups of siblings, in slot order.
+        how_far_open: u of the release, from 0 (exclusive) to 1 (free).
     """
     router.__class__ = _exclusive_class(type(router))
-    cast(ExclusiveRouting, router).siblings = Siblings(replicas)
+    exclusive = cast(ExclusiveRouting, router)
+    exclusive.siblings, exclusive.open = Siblings(replicas), how_far_open
+
+
+def exclusive_routers(model: nn.Module) -> dict[str, ExclusiveRouting]:
+    """The routers of a model that keep siblings apart, by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, ExclusiveRouting)}

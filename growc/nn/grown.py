@@ -11,11 +11,13 @@ from typing import Any, cast
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from growc.nn.changes import change
 from growc.nn.exclusive import make_exclusive
-from growc.operators.grown_config import GROWN
+from growc.operators.grown_config import GROWN, sizes_of
 
 
 @cache
@@ -31,8 +33,20 @@ def grown_classes(model_type: str) -> tuple[type[PreTrainedConfig], type[PreTrai
         stock_model.__init__(self, config, *args, **kwargs)
         _differ(self, config)
 
+    @init.guard_torch_init_functions()
+    def initialize_weights(self: Any) -> None:
+        stock_model.initialize_weights(self)
+        for module in self.modules():
+            if draw := getattr(module, "draw", None):
+                draw(self.config.initializer_range)
+
     # transformers reads the source of a class's module to see which kernels its experts and attention can use.
-    body = {"__init__": __init__, "config_class": config_class, "__module__": stock_model.__module__}
+    body = {
+        "__init__": __init__,
+        "initialize_weights": initialize_weights,
+        "config_class": config_class,
+        "__module__": stock_model.__module__,
+    }
     model_class = type(f"Grown{stock_model.__name__}", (stock_model,), body)
     AutoModelForCausalLM.register(config_class, model_class)
     conversion = cast(Any, get_checkpoint_conversion_mapping(model_type))
@@ -46,14 +60,18 @@ def _differ(model: PreTrainedModel, config: Any) -> None:
     layers = next(m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers)
     rebuilt = False
     for index, entry in ((int(i), e) for i, e in config.growc["layers"].items()):
-        sizes = {key: value for key, value in entry.items() if key not in ("replicas", "router")}
+        sizes = sizes_of(entry)
+        of_layer = config
         if any(getattr(config, key) != value for key, value in sizes.items()):
             of_layer = copy.copy(config)
             for key, value in sizes.items():
                 setattr(of_layer, key, value)
             layers[index] = type(layers[index])(of_layer, index)
             rebuilt = True
+        for path, changed in entry.get("modules", {}).items():
+            change(layers[index], path, of_layer, changed)
+            rebuilt = True
         if "replicas" in entry:
-            make_exclusive(model.get_submodule(entry["router"]), entry["replicas"])
+            make_exclusive(model.get_submodule(entry["router"]), entry["replicas"], entry.get("open", 0.0))
     if rebuilt:
         model.post_init()

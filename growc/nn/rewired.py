@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 from typing_extensions import override
 
 _SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
@@ -41,7 +41,7 @@ class Rewired(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         options = kwargs or {}
-        if func is F.linear:
+        if func in (F.linear, own_logits):
             return self.on_logits(lambda: func(*args, **options))
         if self.bias is not None and func in _SUMS and any(arg is self.bias for arg in args):
             scores = next(arg for arg in args if arg is not self.bias)
@@ -49,11 +49,23 @@ class Rewired(TorchFunctionMode):
         return func(*args, **options)
 
 
+def own_logits(tokens: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+    """Logits that are no linear map of the tokens: a `Rewired` that is on takes them for the router's linear map."""
+    if has_torch_function((tokens,)):
+        return handle_torch_function(own_logits, (tokens,), tokens, compute)
+    return compute()
+
+
 def selection_bias(router: nn.Module) -> Tensor | None:
     """The router's buffer of shape (experts,) that shifts the choice of experts but not their gates, if it has one."""
     experts = next(p.shape[0] for p in router.parameters(recurse=False) if p.dim() == 2)
     found = [b for b in router.buffers(recurse=False) if b.shape == (experts,)]
     return found[0] if found else None
+
+
+def inputs(router: nn.Module) -> int:
+    """How wide the tokens are that the router gets."""
+    return getattr(router, "queries", next(p for p in router.parameters(recurse=False) if p.dim() == 2)).shape[1]
 
 
 def plain_sum(scores: Tensor, bias: Tensor) -> Tensor:

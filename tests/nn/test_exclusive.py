@@ -22,6 +22,7 @@ from growc.nn.exclusive import Siblings, make_exclusive
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.siblings import order
 from tests.families import FAMILIES
+from tests.operators_cases import EXACT
 
 groups = st.lists(st.integers(1, 4), min_size=1, max_size=6)
 
@@ -88,7 +89,7 @@ def test_softmax_with_selection_bias_is_exact(renormalise: bool, replicas: tuple
 
 def test_import_growc_is_all_that_loading_needs(tmp_path: Path) -> None:
     source = inspect(FAMILIES["glm4_moe"], 32)
-    operator = ExpertUpcycling(layers=[2])
+    operator = ExpertUpcycling.model_validate({**EXACT, "layers": [2]})
     config = operator.config(source, {site.layer: operator.allocate(site) for site in operator.sites(source)})
     model = AutoModelForCausalLM.from_config(load_config(config))
     model.save_pretrained(tmp_path)
@@ -106,7 +107,7 @@ def test_import_growc_is_all_that_loading_needs(tmp_path: Path) -> None:
 
 def test_a_grown_model_runs_on_the_kernels_of_its_family(tmp_path: Path) -> None:
     """Loaded in a process that never built the stock model: transformers decides by the source of a class's module."""
-    source, operator = inspect(FAMILIES["mixtral"], 32), ExpertUpcycling()
+    source, operator = inspect(FAMILIES["mixtral"], 32), ExpertUpcycling.model_validate(EXACT)
     config = operator.config(source, {site.layer: operator.allocate(site) for site in source.moe})
     AutoModelForCausalLM.from_config(load_config(config)).save_pretrained(tmp_path)
     code = f"import growc, transformers; m = transformers.AutoModelForCausalLM.from_pretrained({str(tmp_path)!r});"
