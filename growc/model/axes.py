@@ -76,13 +76,13 @@ def pinned(config: PreTrainedConfig) -> PreTrainedConfig:
     if implicit is None or implicit != explicit:
         return config
     wider = {**shallow, "head_dim": 2 * width // heads}
-    return _with(config, {"head_dim": width // heads}) if _fits(config, wider, implicit) else config
+    return with_fields(config, {"head_dim": width // heads}) if _fits(config, wider, implicit) else config
 
 
 def _fits(config: PreTrainedConfig, fields: Mapping[str, Any], before: Shapes) -> bool:
     """Whether these fields move shapes, and the forward pass still runs."""
     try:
-        changed = build_meta(_with(config, fields))
+        changed = build_meta(with_fields(config, fields))
         trace(changed, 1)
     except (GrowcError, *REFUSALS):
         return False
@@ -156,7 +156,7 @@ def reduction(config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, 
     if depth.field is None or shown == layers:
         return config
     lists = {name: getattr(config, name)[:shown] for name in depth.lists}
-    small = _with(config, {depth.field: shown, **lists})
+    small = with_fields(config, {depth.field: shown, **lists})
     try:
         shallow = build_meta(small)
     except (GrowcError, *REFUSALS):
@@ -165,7 +165,8 @@ def reduction(config: PreTrainedConfig, model: PreTrainedModel, blocks: Blocks, 
     return small if same and find_blocks(shallow).letters == blocks.letters[:shown] else config
 
 
-def _with(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
+def with_fields(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
+    """A copy of the config with these fields; the layers that a grown model lists follow."""
     changed = copy.deepcopy(config)
     for field, item in fields.items():
         setattr(changed, field, item)
@@ -188,7 +189,7 @@ def _followed(
 def _try_shapes(config: PreTrainedConfig, fields: Mapping[str, Any]) -> Shapes | None:
     """The shapes after a change of fields; None if the model cannot have those values."""
     try:
-        return _shapes(build_meta(_with(config, fields)))
+        return _shapes(build_meta(with_fields(config, fields)))
     except (GrowcError, *REFUSALS):
         return None
 

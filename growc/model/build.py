@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -20,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
 from growc.diagnostics import fail
 from growc.model import attention, limits
 from growc.nn.auto import register
+from growc.operators.grown_config import GROWN, fault_of, sections_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -53,10 +55,15 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
         fail("GROW201", "the config has no model_type", help="add one, such as `model_type: qwen3_moe`")
+    if fault := fault_of(values):
+        fail("GROW202", fault, help="leave the section to growc: copy it from a config that growc wrote")
     register()
+    # Without shared experts some families still build their matrices, of no rows: torch warns that it cannot draw them.
+    warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
     if model_type not in CONFIG_MAPPING:
         _unknown(model_type)
     given = {k: v for k, v in values.items() if k not in NOT_CARRIED and not k.startswith("_")}
+    _refuse_contradictions(model_type, given)
     try:
         config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(copy.deepcopy(given))
     except REFUSALS as error:
@@ -64,7 +71,21 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         _unknown(model_type)
     limits.check(config)
+    if absent := [layer for layer in sections_of(values) if layer >= config.num_hidden_layers]:
+        fault = f"`{GROWN}` speaks of layer {absent[0]}, and num_hidden_layers is {config.num_hidden_layers}"
+        fail("GROW202", fault, help="leave the section to growc: copy it from a config that growc wrote")
     return _of_language(config)
+
+
+def _refuse_contradictions(model_type: str, given: Mapping[str, Any]) -> None:
+    """Refuse two values for one field under two names, of which the order in the file would choose one."""
+    stock = given[GROWN]["model_type"] if model_type == GROWN else model_type
+    if stock not in CONFIG_MAPPING:
+        _unknown(stock)
+    for alias, name in CONFIG_MAPPING[stock].attribute_map.items():
+        if alias in given and name in given and given[alias] != given[name]:
+            fault = f"{name} is {given[name]!r}, and {alias}, another name of it, {given[alias]!r}"
+            fail("GROW202", f"the {stock} config contradicts itself: {fault}", help="keep one of them")
 
 
 def _of_language(config: PreTrainedConfig) -> PreTrainedConfig:

@@ -71,8 +71,9 @@ def _window(term: tuple[int | None, float]) -> float:
 
 
 def _idle(moe: Iterable[MoeSite], tensors: Mapping[str, TensorInfo]) -> float:
-    """Expert parameters that a token does not meet."""
-    return sum(tensors[name].size * (1 - site.top_k / site.num_experts) for site in moe for name in site.expert_tensors)
+    """Expert parameters that a token does not meet; of adjugates it meets as many as experts, or all."""
+    stacks = [(site, tensors[name]) for site in moe for name in (*site.expert_tensors, *site.adjugates)]
+    return sum(stack.size * max(0.0, 1 - site.top_k / stack.shape[0]) for site, stack in stacks)
 
 
 def multiplies(graph: fx.GraphModule) -> bool:
@@ -87,7 +88,7 @@ def _products(graph: fx.GraphModule, node: fx.Node) -> int:
         leaf: nn.Module = graph.get_submodule(str(node.target))
         if next(leaf.parameters(), None) is None or isinstance(leaf, nn.Embedding):
             return 0
-        run = leaf
+        run = leaf.forward  # a call may be of more than the leaf
     elif node.op == "call_function" and node.target in PRODUCTS:
         assert callable(node.target)
         run = node.target
@@ -112,7 +113,8 @@ class _Parts:
             part = "shared" if any(_inside(site.block, block) for block in blocks) else "dense_ffn"
             self.named |= dict.fromkeys((*site.up, site.down), part)
         for site in sites.moe:
-            self.named |= {site.router: "router", site.experts: "experts"}
+            small = {name.rpartition(".")[0] for name in site.adjugates}
+            self.named |= {site.router: "router", **dict.fromkeys((site.experts, *small), "experts")}
 
     def __call__(self, module: str) -> str:
         if module in self.named:

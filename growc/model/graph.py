@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
-from growc.operators.sites import AttentionSite, FfnSite, MoeSite
+from growc.operators.sites import AttentionSite, FfnSite, Holding, Mixture, MoeSite
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class AttentionTerm:
 class Cost:
     """Parameters, and forward FLOPs per token at `sequence_length`: 2 per multiply-add of matrix products.
 
-    `active_params` counts of each expert tensor the share top_k / experts. `linear_flops` is the limit of a
+    `active_params` counts of each expert tensor the share top_k / experts, and of adjugates, which groups of experts
+    share, the most that top_k experts can hit (as the FLOPs do): top_k / groups. `linear_flops` is the limit of a
     sequence of length zero. `parts` splits `flops_per_token`: attention_projections, attention, router,
     experts, shared (experts that every token sees), dense_ffn, head, other. With dense dispatch, experts
     count as if only top_k were computed.
@@ -133,9 +134,10 @@ class ModelGraph:
 
     `config` is the canonical Hugging Face config: every field explicit, aliases resolved (`num_experts` of
     Qwen3-MoE is `num_local_experts`), bookkeeping left out. `tensors` holds parameters and persistent buffers
-    in model order, tied parameters once; `tied` maps their further names to the first. `layers_field` and
-    `expert_field` are the config keys that set depth and number of experts, `layer_lists` those that hold one
-    value per layer. `unreached` are parameters that the forward pass never touches.
+    in model order, tied parameters once; `tied` maps their further names to the first. `layers_field`,
+    `expert_field` and `top_k_field` are the config keys that set depth, number of experts and how many of
+    them a token gets, `layer_lists` those that hold one value per layer. `unreached` are parameters that the
+    forward pass never touches.
     """
 
     model_type: str
@@ -148,6 +150,7 @@ class ModelGraph:
     blocks: Blocks
     axes: tuple[Axis, ...]
     expert_field: str | None
+    top_k_field: str | None
     layers_field: str | None
     layer_lists: tuple[str, ...]
     cost: Cost
@@ -157,6 +160,15 @@ class ModelGraph:
     def layers(self) -> int:
         """Number of residual blocks."""
         return len(self.blocks.letters)
+
+    def holding(self, mixture: Mixture, *, stock: bool = True) -> Holding | None:
+        """This model with mixtures of experts in the place of dense networks; None if no class can express it.
+
+        Without `stock`, only modules of growc's are asked.
+        """
+        from growc.model.holders import holding
+
+        return holding(self, mixture, stock=stock)
 
     def fields_of(self, tensor: str, dim: int) -> tuple[str, ...]:
         """The config fields that move one dimension of a tensor."""

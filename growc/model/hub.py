@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from growc.diagnostics import fail
-from growc.model.folder import INDEX, SINGLE
+from growc.files.folder import INDEX, SINGLE
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """Config, weights and tokenizer; never pickles, never code."""

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from logging import ERROR
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx
@@ -14,10 +15,12 @@ from torch.fx.proxy import TraceError
 from transformers.utils import logging
 
 from growc.diagnostics import fail
-from growc.model import axes, cost, layers, sites
+from growc.model import axes, cost, layers, routing, sites, units
 from growc.model.build import REFUSALS, build_meta, canonical, load_config, own_attention
 from growc.model.graph import Blocks, ModelGraph, TensorInfo
 from growc.model.trace import trace
+from growc.operators.grown_config import groups_of
+from growc.operators.sites import MoeSite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,18 +56,25 @@ def _inspect(key: str) -> ModelGraph:
     if not found.attention and cost.multiplies(graph):
         own_attention(config.model_type)
     moved = axes.find(small, traced, blocks, depth)
+    expert_field, top_k_field = axes.expert_field(moved, found.moe), routing.top_k_field(found.moe, small, blocks)
+    groups = groups_of(config.to_dict())
     tensors, tied = _tensors(model)
+    moe = tuple(
+        replace(site, siblings=groups.get(site.layer, ()), width=_width(site, tensors))
+        for site in units.find(found.moe, moved, graph, small, blocks)
+    )
     return ModelGraph(
         model_type=config.model_type,
         config=canonical(config),
         tensors=tensors,
         tied=tied,
-        moe=found.moe,
+        moe=routing.repetitions(moe, small, blocks, expert_field, top_k_field),
         ffn=found.ffn,
         attention=found.attention,
         blocks=blocks,
         axes=moved,
-        expert_field=axes.expert_field(moved, found.moe),
+        expert_field=expert_field,
+        top_k_field=top_k_field,
         layers_field=depth.field,
         layer_lists=depth.lists,
         cost=cost.count(graph, found, blocks, tensors, _head(model)),
@@ -76,7 +86,7 @@ def _inspect(key: str) -> ModelGraph:
 def _quiet() -> Generator[None]:
     """Without transformers' remarks on the config: loading it made them, and dozens of variants follow."""
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(max(before, ERROR))
     try:
         yield
     finally:
@@ -110,6 +120,11 @@ def _tensors(model: PreTrainedModel) -> tuple[dict[str, TensorInfo], dict[str, s
         kind = "parameter" if name in parameters else "buffer"
         found[name] = TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), kind)
     return found, tied
+
+
+def _width(site: MoeSite, tensors: Mapping[str, TensorInfo]) -> int:
+    """How many intermediate units each expert of a layer has, or 0 where it is not known."""
+    return next((tensors[unit.tensor].shape[unit.dim + 1] // unit.times for unit in site.units), 0)
 
 
 def _head(model: PreTrainedModel) -> str | None:

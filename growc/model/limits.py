@@ -21,6 +21,10 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k")
 GROUPS = ("n_group",)
 
+MOST_LAYERS = 10_000
+MOST_EXPERTS = 100_000
+"""More than any model has; a config that asks for more could fill the memory before a tensor is missed."""
+
 
 def check(config: PreTrainedConfig) -> None:
     """Refuse negative sizes, absent layers and a router that chooses more than there is (GROW203)."""
@@ -34,6 +38,12 @@ def check(config: PreTrainedConfig) -> None:
         Diagnostic("GROW203", f"{name} is 0", help="a model needs at least one")
         for name in POSITIVE
         if fields.get(config.attribute_map.get(name, name)) == 0
+    ]
+    findings += [
+        Diagnostic("GROW203", f"{name} is {fields[name]}", help=f"growc knows models of up to {most:,}")
+        for names, most in ((("num_hidden_layers",), MOST_LAYERS), (EXPERTS, MOST_EXPERTS))
+        for name in (config.attribute_map.get(name, name) for name in names)
+        if isinstance(fields.get(name), int) and fields[name] > most
     ]
     experts, chosen, groups = (_first(fields, names) for names in (EXPERTS, CHOSEN, GROUPS))
     if experts and groups and groups > 0 and experts % groups:

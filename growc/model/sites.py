@@ -10,11 +10,15 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+from transformers.pytorch_utils import Conv1D
 
 from growc.model.graph import Blocks
 from growc.model.layers import in_layer, layer_of
 from growc.model.trace import value
-from growc.operators.sites import AttentionSite, FfnSite, MoeSite
+from growc.nn.adjugates import Adjugates
+from growc.nn.deltas import Deltas
+from growc.operators.sites import AttentionSite, FfnSite, Heads, MoeSite
 
 Test = Callable[[fx.Node], bool]
 _Site = TypeVar("_Site", MoeSite, FfnSite, AttentionSite)
@@ -130,9 +134,11 @@ class _Finder:
         return bool(self.parameters.get(node)) or is_attention(node)
 
     def moe(self, node: fx.Node) -> MoeSite | None:
-        """Experts are a leaf with two or more stacks of E matrices; the router has E rows."""
-        layer = self.layer(node)
-        stacks = [p for p in self.parameters.get(node, {}).values() if p.dim() == 3]
+        """Experts are a leaf with two or more stacks of E matrices (or E deltas); the router has E rows."""
+        layer, module = self.layer(node), self.modules.get(node)
+        if isinstance(module, Adjugates):  # of which there is one for each group of experts
+            return None
+        stacks = [p for p in self.parameters.get(node, {}).values() if p.dim() == 3 or isinstance(module, Deltas)]
         if layer is None or len(stacks) < 2 or len({stack.shape[0] for stack in stacks}) != 1:
             return None
         length = stacks[0].shape[0]
@@ -163,11 +169,20 @@ class _Finder:
                 f"{experts_name}.{n}" for n, p in self.parameters[node].items() if p.shape[0] == length
             ),
             router_rows=tuple(
-                f"{router_name}.{n}" for n, p in self.parameters[router].items() if p.shape and p.shape[0] == length
+                f"{router_name}.{n}"
+                for n, p in self.parameters[router].items()
+                if p.shape and p.shape[0] == length and n not in getattr(self.modules[router], "not_of_experts", ())
             ),
             selection_bias=_selection_bias(self.model, block, experts_name, length),
             routing_groups=_attribute(owners[:2], "num_group", "n_group", default=1),
+            active_groups=_attribute(owners[:2], "topk_group", default=1),
             dense_dispatch=not choices,
+            adjugates=tuple(
+                f"{owner}.{name}"
+                for owner, inner in self.model.get_submodule(block).named_modules(prefix=block)
+                if isinstance(inner, Adjugates)
+                for name, _ in inner.named_parameters()
+            ),
         )
 
     def ffn(self, node: fx.Node) -> FfnSite | None:
@@ -183,7 +198,8 @@ class _Finder:
             return None
         names = tuple(str(up.target) for up in ups)
         down = str(node.target)
-        return FfnSite(layer, common_module(*names, down), names, down, inner)
+        transposed = isinstance(self.modules[node], Conv1D)
+        return FfnSite(layer, common_module(*names, down), names, down, inner, transposed)
 
     def attention(self, node: fx.Node) -> AttentionSite | None:
         """The linear maps nearest to query, key and value, and the one nearest after."""
@@ -194,6 +210,8 @@ class _Finder:
         query, key, value_ = (tuple(str(n.target) for n in self.sources(o, self.is_linear)) for o in operands)
         after = self.nearest(node, self.is_linear, lambda n: list(n.users))
         q, k, v = (value(operand).shape for operand in operands)
+        query_heads, key_heads = self._heads(operands[0]), self._heads(operands[1])
+        entries = {n.all_input_nodes[0] for o in operands[:2] for n in self.sources(o, self.is_linear)}
         window = node.args[4]
         assert isinstance(window, int)
         return AttentionSite(
@@ -207,7 +225,66 @@ class _Finder:
             qk_width=q[-1],
             v_width=v[-1],
             window=window or None,
+            query_heads=query_heads if len(entries) == 1 else None,
+            key_heads=key_heads if len(entries) == 1 else None,
         )
+
+    def _heads(self, operand: fx.Node) -> Heads | None:
+        """Where the heads of an attention's operand lie in its projection, found by following the numbers of outputs.
+
+        The operand is of shape (batch, heads, positions, width), before or behind norms and rotations.
+        """
+        linears = self.sources(operand, self.is_linear)
+        if len(linears) != 1:
+            return None
+        (linear,), shape = linears, value(operand).shape
+        followed: dict[fx.Node, Any] = {linear: torch.arange(_width(linear)).expand(value(linear).shape)}
+        for node in sorted(self._between(linear, operand), key=self.order.__getitem__):
+            followed[node] = _viewed(node, followed)
+            found = followed[node]
+            if isinstance(found, Tensor) and sorted(found.shape) == sorted(shape) and found.shape[-1] == shape[-1]:
+                numbers = found[0, 0] if torch.equal(found[0, :1].expand_as(found[0]), found[0]) else found[0, :, 0]
+                weight = next(p for p in self.parameters[linear].values() if p.dim() == 2)
+                return _strided(numbers, weight.shape[0], transposed=isinstance(self.modules[linear], Conv1D))
+        return None
+
+    def _between(self, first: fx.Node, last: fx.Node) -> set[fx.Node]:
+        """The nodes on the ways from `first` to `last`."""
+        found, todo = set[fx.Node](), [last]
+        while todo:
+            node = todo.pop()
+            if node not in found and self.order[node] > self.order[first]:
+                found.add(node)
+                todo += node.all_input_nodes
+        return found
+
+
+def _viewed(node: fx.Node, followed: dict[fx.Node, Any]) -> Any:
+    """What a node makes of numbers, if it only looks at them otherwise, or is a norm; None of all else."""
+    known = [followed[n] for n in node.all_input_nodes if followed.get(n) is not None]
+    if not known:
+        return None
+    if node.op == "call_module":
+        return known[0] if isinstance(known[0], Tensor) and value(node).shape == known[0].shape else None
+
+    def given(item: Any) -> Any:
+        return followed[item] if followed.get(item) is not None else value(item)
+
+    args, kwargs = map_arg((node.args, node.kwargs), given)
+    try:
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs) if callable(node.target) else None
+    except (RuntimeError, TypeError):  # numbers of outputs and tensors without values do not mix
+        return None
+
+
+def _strided(numbers: Tensor, rows: int, *, transposed: bool) -> Heads | None:
+    """The heads with these numbers of outputs, of shape (heads, width)."""
+    heads, width = numbers.shape
+    start, stride = int(numbers[0, 0]), int(numbers[1, 0] - numbers[0, 0]) if heads > 1 else width
+    straight = start + stride * torch.arange(heads)[:, None] + torch.arange(width)
+    return Heads(start, stride, rows, transposed) if torch.equal(numbers, straight) else None
 
 
 def _is_integer(item: object) -> bool:

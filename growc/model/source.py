@@ -8,21 +8,29 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from growc.diagnostics import Diagnostic, GrowcError, fail
+from growc.files.folder import read_folder
+from growc.files.strict import depth, parse, read_bytes
 from growc.model import hub
 from growc.model.build import canonical, load_config
-from growc.model.folder import read_folder
-from growc.model.headers import unique
 from growc.model.module import build_module
 from growc.spec.schema import Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
+
+DEEPEST = 100
+"""How deep a config may be nested: what copies and writes it gives up at some depth, without a word on the file."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,11 @@ class ModelSource:
     digest: str
     origin: str
     revision: str | None = None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the weights are drawn from a seed."""
+        return self.kind in ("config", "module")
 
 
 def resolve(model: Model, base_dir: Path, *, allow_code: bool = False) -> ModelSource:
@@ -78,21 +91,36 @@ def fetch(source: ModelSource) -> ModelSource:
 def read_config(path: Path) -> dict[str, Any]:
     """The JSON object in a config file (GROW205)."""
     try:
-        config: Any = json.loads(path.read_bytes(), object_pairs_hook=unique)
+        config: Any = parse(read_bytes(path))
     except OSError as error:
         fail("GROW205", f"{path} cannot be read: {error.strerror}", help="paths are relative to the spec")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         fail("GROW205", f"{path} is not valid JSON: {error}", help="a config is one JSON object")
+    if depth(config) > DEEPEST:
+        fail("GROW205", f"{path} is nested more than {DEEPEST} deep", help="a config is a mapping of plain values")
     if not isinstance(config, dict):
         fail("GROW205", f"{path} holds no JSON object", help="a config is a mapping with a model_type")
     return config
+
+
+@contextmanager
+def named(path: Path) -> Generator[None]:
+    """Names the config file in diagnostics about its values, which transformers often tells without the key."""
+    try:
+        yield
+    except GrowcError as error:
+        found = error.diagnostics
+        raise GrowcError(
+            d if str(path) in d.message else replace(d, message=f"{path}: {d.message}") for d in found
+        ) from None
 
 
 def _from_config(given: dict[str, Any] | str | None, base_dir: Path) -> ModelSource:
     if isinstance(given, str):
         path = base_dir / Path(given).expanduser()
         config = read_config(path)
-        load_config(config)
+        with named(path):
+            load_config(config)
         return ModelSource("config", config, None, _digest(config), str(path))
     config = dict(given or {})
     _refuse_misspelt(config, load_config(config))
@@ -115,9 +143,13 @@ def _refuse_misspelt(given: Mapping[str, Any], built: PreTrainedConfig) -> None:
 def _from_folder(folder: Path) -> ModelSource:
     if not folder.is_dir():
         fail("GROW205", f"{folder} is not a folder", help="`path` is relative to the spec")
-    config = read_config(folder / "config.json")
-    load_config(config)
+    config = read_config(folder / CONFIG)
+    with named(folder / CONFIG):
+        load_config(config)
     _refuse_quantized(config, folder)
+    if os.path.lexists(folder / ADAPTER):
+        help = "merge it into the model with `merge_and_unload` of peft"
+        fail("GROW215", f"{folder} holds an adapter, going by its {ADAPTER}", help=help)
     files = read_folder(folder)
     return ModelSource("path", config, folder, _digest(config, files.fingerprint()), str(folder))
 

@@ -35,6 +35,13 @@ MOE = FAMILIES["qwen3_moe"]
             {**FAMILIES["gpt_oss"], "layer_types": ["full_attention"]}, "GROW202", id="a short list of layers"
         ),
         pytest.param({**MOE, "hidden_act": "none"}, "GROW202", id="an unknown activation"),
+        pytest.param({**MOE, "growc": {"layers": {}}}, "GROW202 `growc` belongs", id="a stray section"),
+        pytest.param({**MOE, "model_type": "growc", "growc": {"replicas": 5}}, "GROW202 `growc` must", id="a stub"),
+        pytest.param(
+            {**MOE, "model_type": "growc", "growc": {"model_type": "qwen3_moe", "layers": {"0": {"replicas": 2}}}},
+            "GROW202 `growc.layers`",
+            id="a layer of the wrong shape",
+        ),
         pytest.param({**MOE, "num_attention_heads": 3}, "GROW204", id="heads that do not fit key heads"),
     ],
 )
@@ -95,3 +102,9 @@ def test_a_meta_model_is_on_meta_and_leaves_its_config_alone() -> None:
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert config.to_dict() == before
+
+
+def test_a_model_without_shared_experts_is_built_without_a_warning() -> None:
+    """Warnings are errors here."""
+    assert FAMILIES["glm4_moe"]["n_shared_experts"]
+    assert inspect({**FAMILIES["glm4_moe"], "n_shared_experts": 0}, 32).moe

@@ -1,4 +1,4 @@
-"""Published models at full size: figures that others have counted, in seconds and without weights."""
+"""Published models at full size: figures that others have counted, without weights."""
 
 from __future__ import annotations
 
@@ -33,23 +33,20 @@ def test_figures_are_the_known_ones(name: str) -> None:
 
 
 SCRIPT = """
-import json, resource, sys
+import json, sys
 from growc.model import inspect
 graph = inspect(json.load(sys.stdin), 4096)
-usage = resource.getrusage(resource.RUSAGE_SELF)
 # not ru_maxrss, which a child inherits from the process that started it
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-json.dump([usage.ru_utime + usage.ru_stime, int(peak) * 1024, len(graph.tensors)], sys.stdout)
+json.dump([int(peak) * 1024, len(graph.tensors)], sys.stdout)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "seconds"), [("kimi-k2", 10), ("mixtral-8x7b", 8), ("qwen3-30b-a3b", 8)])
-def test_a_trillion_parameters_take_seconds(name: str, seconds: float) -> None:
-    """In CPU seconds, imports included: the wall clock of a busy machine says nothing."""
+@pytest.mark.parametrize("name", ["kimi-k2", "mixtral-8x7b", "qwen3-30b-a3b"])
+def test_a_trillion_parameters_fit_a_laptop(name: str) -> None:
     given = json.dumps(FULL_SIZE[name])
     done = subprocess.run([sys.executable, "-c", SCRIPT], input=given, capture_output=True, text=True, check=True)
-    cpu, memory, tensors = json.loads(done.stdout)
+    memory, tensors = json.loads(done.stdout)
     assert tensors > 200
-    assert cpu < seconds
     assert memory < 1e9

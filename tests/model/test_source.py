@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import constants
 from safetensors.numpy import save_file
 
+from growc.files.folder import read_folder
 from growc.model import ModelSource, fetch, resolve
-from growc.model.folder import read_folder
 from growc.spec.schema import Model
 from tests.families import FAMILIES
 

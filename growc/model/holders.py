@@ -1,0 +1,217 @@
+"""Which class can hold mixtures of experts in the place of dense feed-forward networks: found, not listed.
+
+A candidate is every causal language model of transformers whose config knows experts. It gets all that it shares with
+the dense config, and is taken if it has the dense model's tensors everywhere else and, with copies of the dense network
+for experts, computes the dense model's logits. Where there is none, or none in which just these layers have experts,
+`growc.nn.mixture` holds them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import permutations
+from logging import CRITICAL
+from typing import Any
+
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import logging
+
+from growc.diagnostics import GrowcError
+from growc.model.build import REFUSALS, build_meta, load_config
+from growc.model.copied import computes_the_same
+from growc.model.graph import ModelGraph
+from growc.model.inspect import inspect
+from growc.model.small import shrink
+from growc.operators.grown_config import EXPERTS, GROWN, RENORMALISED, TOP_K, WIDTH, with_modules
+from growc.operators.sites import FfnSite, Gates, Holding, Mixture
+
+LENGTH = 64
+"""Positions at which candidates are traced; nothing that is asked of them depends on it."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A class that can hold mixtures; `order` has the places of the dense network's maps in an expert's tensor.
+
+    `fields` name its number of experts, its top-K and the width of experts, and `switches` are what else it needs.
+    """
+
+    model_type: str
+    fields: tuple[str, str, str]
+    switches: tuple[tuple[str, bool], ...]
+    order: tuple[int, ...]
+
+    @property
+    def stock(self) -> bool:
+        """Whether transformers knows it."""
+        return self.model_type != GROWN
+
+    def configs(self, dense: ModelGraph, mixture: Mixture) -> Iterator[dict[str, Any]]:
+        """Configs that may give just these layers of `dense` these mixtures."""
+        sizes = dict(zip(self.fields, (mixture.experts, mixture.top_k, mixture.width), strict=True))
+        config = {**dense.config, **sizes, **dict(self.switches)}
+        if self.stock:
+            for layers in _patterns(self.model_type, mixture.layers, dense.layers):
+                yield {**config, "model_type": self.model_type, **layers}
+        else:
+            yield with_modules(config, {s.layer: self._module(s, dense) for s in dense_networks(dense, mixture.layers)})
+
+    def _module(self, site: FfnSite, dense: ModelGraph) -> dict[str, dict[str, Any]]:
+        inside = site.block.removeprefix(f"{dense.blocks.path}.{site.layer}.")
+        up = [site.up[place].removeprefix(f"{site.block}.") for place in self.order]
+        return {inside: {"kind": "mixture", "up": up, "down": site.down.removeprefix(f"{site.block}.")}}
+
+
+def dense_networks(graph: ModelGraph, layers: tuple[int, ...] | None = None) -> tuple[FfnSite, ...]:
+    """The feed-forward networks of the layers without experts, or of those of `layers` among them."""
+    mixed = {site.layer for site in graph.moe}
+    return tuple(s for s in graph.ffn if s.layer not in mixed and (layers is None or s.layer in layers))
+
+
+def holding(graph: ModelGraph, mixture: Mixture, *, stock: bool = True) -> Holding | None:
+    """The model of `graph` with `mixture` in the place of dense networks; None if nothing can hold it.
+
+    Without `stock`, only modules of growc's are asked.
+    """
+    key = json.dumps(graph.config, sort_keys=True)
+    for find in (_stock, _own) if stock else (_own,):
+        with _silent():  # what candidates cannot be is said aloud
+            holder = find(key, mixture.gates)
+        for config in holder.configs(graph, mixture) if holder else ():
+            held = _inspected(config)
+            if holder and held and tuple(s.layer for s in held.moe if s.layer in mixture.layers) == mixture.layers:
+                return Holding(held.config, holder.order, holder.stock, {s.layer: s.router for s in held.moe})
+    return None
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    before = logging.get_verbosity()
+    logging.set_verbosity(CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@lru_cache(maxsize=64)
+def _stock(key: str, gates: Gates) -> Holder | None:
+    """The first class of transformers that computes what the dense model does."""
+    small = _small(key)
+    types = _candidates(small.config) if small and GROWN not in small.config else ()
+    able = (name for name in types if small and _able(name, small))
+    return next((holder for name in able for holder in _tried(name, small, gates)), None) if small else None
+
+
+@lru_cache(maxsize=64)
+def _own(key: str, gates: Gates) -> Holder | None:
+    """A module of growc's in the dense model."""
+    small, switches = _small(key), ((RENORMALISED, gates == "renormalised"),)
+    if small is None:
+        return None
+    orders = permutations(range(len(small.ffn[0].up)))
+    holders = (Holder(GROWN, (EXPERTS, TOP_K, WIDTH), switches, order) for order in orders)
+    return next((holder for holder in holders if _computes(holder, small, gates)), None)
+
+
+def _small(key: str) -> ModelGraph | None:
+    """A small version of the dense model, with one layer."""
+    dense = inspect(json.loads(key), LENGTH)
+    networks = dense_networks(dense)
+    if dense.layers_field is None or not networks:
+        return None
+    small = _inspected(shrink(dense, networks[0].layer + 1))
+    return small if small and len(dense_networks(small)) == 1 else None
+
+
+def _candidates(dense: Mapping[str, Any]) -> Iterator[str]:
+    """Types of models whose config knows experts: those of the dense model's name first, then the most alike."""
+    name: str = dense["model_type"]
+    alike = sorted(n for n in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if n.startswith(f"{name}_") and _fields(n))
+    yield from alike
+    others = {
+        n: fields for n in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if n not in (name, *alike) and (fields := _fields(n))
+    }
+    yield from sorted(others, key=lambda n: (len(others[n] ^ dense.keys()), n))
+
+
+@cache
+def _fields(model_type: str) -> frozenset[str]:
+    """The fields of a config class that knows experts; none of another."""
+    config = CONFIG_MAPPING[model_type]
+    fields = frozenset(getattr(config, "__dataclass_fields__", {})) | config.attribute_map.keys()
+    return fields if any("expert" in field for field in fields) and not config.sub_configs else frozenset()
+
+
+def _able(model_type: str, dense: ModelGraph) -> bool:
+    """Whether a class has all sizes of the dense model, and its tensors outside of the network, before it is traced."""
+    sizes = {dense.layers_field, *(axis.field for axis in dense.axes)}
+    if not sizes <= _fields(model_type) | {"head_dim"}:  # which some classes read without declaring it
+        return False
+    (network,) = dense_networks(dense)
+    elsewhere = {(name, tensor.shape) for name, tensor in dense.tensors.items() if not name.startswith(network.block)}
+    for layers in _patterns(model_type, (network.layer,), dense.layers):
+        try:
+            model = build_meta(load_config({**dense.config, "model_type": model_type, **layers}))
+        except (GrowcError, *REFUSALS):
+            continue
+        if elsewhere <= {(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()}:
+            return True
+    return False
+
+
+def _tried(model_type: str, dense: ModelGraph, gates: Gates) -> Iterator[Holder]:
+    """The ways in which `model_type` holds mixtures in the place of the one network of `dense`."""
+    shared = {**dense.config, "model_type": model_type}
+    (network,) = dense_networks(dense)
+    shapes = (shared | layers for layers in _patterns(model_type, (network.layer,), dense.layers))
+    held = next((found for config in shapes if (found := _inspected(config)) and found.moe), None)
+    if held is None or held.expert_field is None or held.top_k_field is None or not held.moe[0].units:
+        return
+    moved = {(unit.tensor, unit.dim + 1) for unit in held.moe[0].units}
+    widths = sorted({axis.field for axis in held.axes for d in axis.dims if (d.tensor, d.dim) in moved})
+    switches = [name for name, v in held.config.items() if isinstance(v, bool) and name not in dense.config]
+    flips = [(), *(((name, not held.config[name]),) for name in switches)]
+    for width in widths:
+        for flip in flips:
+            for order in permutations(range(len(network.up))):
+                holder = Holder(model_type, (held.expert_field, held.top_k_field, width), flip, order)
+                if _computes(holder, dense, gates):
+                    yield holder
+
+
+def _computes(holder: Holder, dense: ModelGraph, gates: Gates) -> bool:
+    """Whether copies of the dense network compute its logits: all of them with either kind of gates, some with one."""
+    (network,) = dense_networks(dense)
+
+    def same(experts: int, top_k: int) -> bool:
+        configs = holder.configs(dense, Mixture((network.layer,), experts, top_k, network.width, gates))
+        held = next((found for config in configs if (found := _inspected(config)) and found.moe), None)
+        return held is not None and computes_the_same(dense, network, held, holder.order)
+
+    return same(2, 2) and same(4, 2) == (gates == "renormalised")
+
+
+def _inspected(config: Mapping[str, Any]) -> ModelGraph | None:
+    try:
+        return inspect(config, LENGTH)
+    except (GrowcError, *REFUSALS):
+        return None
+
+
+def _patterns(model_type: str, layers: tuple[int, ...], depth: int) -> Iterator[dict[str, Any]]:
+    """What a config may say for just these layers to have experts, by the conventions that there are."""
+    known, dense = _fields(model_type), [layer for layer in range(depth) if layer not in layers]
+    told: dict[str, Any] = {
+        "mlp_layer_types": ["sparse" if layer in layers else "dense" for layer in range(depth)],
+        "mlp_only_layers": dense,
+        "moe_layers": list(layers),
+        "first_k_dense_replace": len(dense),
+    }
+    conventions = ({key: value} for key, value in told.items() if key in known)
+    yield from conventions if dense else ({}, *conventions)
