@@ -1,171 +1,121 @@
-"""Stages of a spec to the growth graph, baselines included."""
+"""A spec, with all points of its sweep and all baselines, to one growth graph."""
 
 from __future__ import annotations
 
-from growc.diagnostics import Diagnostic, GrowcError, fail
-from growc.growth.graph import Arm, GrowNode, GrowthGraph, Node, Port, State, TrainNode, digest
-from growc.growth.rewrite import Rewrite, rewrite
-from growc.model import ModelGraph, inspect
-from growc.operators.grown_config import without_siblings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from growc.diagnostics import fail
+from growc.growth.arms import Arms, Pool
+from growc.growth.graph import ArmPath, GrowNode, GrowthGraph, Root, TrainNode, digest
+from growc.growth.names import Called, names
 from growc.spec import LoadedSpec
-from growc.spec.schema import Spec, Stage, Training
-
-NO_DATA_LENGTH = 4096
-"""Sequence length at which FLOPs are counted where a spec has no data."""
-
-
-def sequence_length(spec: Spec) -> int:
-    """The sequence length of a spec's data, in tokens."""
-    return spec.data.sequence_length if spec.data else NO_DATA_LENGTH
+from growc.spec.load import SweptSpec
+from growc.spec.origins import origins
+from growc.spec.points import named
+from growc.spec.schema import Spec
 
 
-def build(loaded: LoadedSpec, source: ModelGraph, source_digest: str, code: str) -> GrowthGraph:
+def build(loaded: LoadedSpec, roots: Sequence[Root], code: str) -> GrowthGraph:
     """The growth graph of a spec.
 
     Args:
         loaded: the spec, with the places of its values.
-        source: the model that the spec starts from.
-        source_digest: what `ModelSource.digest` says of it.
+        roots: what the arms of each of its points start from.
         code: digest of growc's own code; a node's key depends on it.
 
     Raises:
-        GrowcError: an operator cannot be applied where the spec puts it.
+        GrowcError: an operator cannot be applied where the spec puts it, or two points are the same.
     """
     import networkx as nx
 
-    builder = _Builder(loaded, source, digest(source_digest, code))
-    builder.arm("main", range(len(loaded.spec.stages)))
-    trunk = builder.trunk()
-    target = builder.nodes[trunk[-1]].after
-    for baseline in loaded.spec.baselines:
-        if baseline == "fixed_source":
-            builder.fixed_source(trunk)
-        else:
-            builder.fixed_target(trunk, target)
+    spec, points = loaded.spec, loaded.points
+    data = digest(spec.data.model_dump(mode="json") if spec.data else None, spec.training.seed)
+    pool = Pool(code, data)
+    arms = [Arms(index, at.loaded, root, pool) for index, (at, root) in enumerate(zip(points, roots, strict=True))]
+    for arm, positions in zip(arms, _positions([at.loaded.spec for at in points]), strict=True):
+        arm.main(positions)
+        for place, baseline in enumerate(arm.spec.baselines):
+            arm.baseline(baseline, arm.loaded.span("baselines", place))
+    _distinct(arms, points)
 
+    called = names(pool, [at.point for at in points])
+    nodes = {called[name].name: _final(pool, name, called, points) for name in pool.nodes}
+    paths = tuple(
+        ArmPath(at.point, name, tuple(called[each].name for each in path), arm.spec.training.seed, arm.root.model)
+        for at, arm in zip(points, arms, strict=True)
+        for name, path in arm.paths.items()
+    )
     dag: nx.DiGraph[str] = nx.DiGraph()
-    for node in builder.nodes.values():
+    for node in nodes.values():
         dag.add_node(node.name)
-        if node.start.node is not None:
-            dag.add_edge(node.start.node, node.name, port=node.start.port)
-    order = list(nx.lexicographical_topological_sort(dag, key=list(builder.nodes).index))
-    return GrowthGraph(loaded.spec.name, source, tuple(builder.nodes[name] for name in order), target, dag)
+        for state in node.starts:
+            if state.node is not None:
+                dag.add_edge(state.node, node.name, port=state.port)
+    places = {name: place for place, name in enumerate(nodes)}
+    return GrowthGraph(
+        spec.name,
+        roots[0].model,
+        tuple(nodes[name] for name in nx.lexicographical_topological_sort(dag, key=places.__getitem__)),
+        nodes[paths[0].nodes[-1]].after,
+        paths,
+        {called[name].name: uses for name, uses in _uses(pool, arms).items()},
+        tuple(axis.name for axis in loaded.axes if axis.is_seed),
+        dag,
+    )
 
 
-class _Builder:
-    def __init__(self, loaded: LoadedSpec, source: ModelGraph, root: str) -> None:
-        self.loaded, self.spec, self.source, self.root = loaded, loaded.spec, source, root
-        self.length = sequence_length(loaded.spec)
-        self.nodes: dict[str, TrainNode | GrowNode] = {}
+def _positions(specs: Sequence[Spec]) -> Iterator[list[int]]:
+    """The stages that each point runs.
 
-    def arm(self, arm: Arm, positions: range) -> None:
-        previous: str | None = None
-        for position in positions:
-            stage = self.spec.stages[position]
-            self._add(arm, position, self._start(stage, previous))
-            previous = stage.name
+    These are all, but for those that are a part of other points' chains and lead nowhere in this one: a sweep over
+    `from` trains the later stages of a trunk only for the arms that come through them.
+    """
+    chains = [_chain(spec, len(spec.stages) - 1) for spec in specs]
+    chained = {spec.stages[at].name for spec, chain in zip(specs, chains, strict=True) for at in chain}
+    for spec, chain in zip(specs, chains, strict=True):
+        branches = [at for at, stage in enumerate(spec.stages) if stage.name not in chained]
+        yield sorted(chain.union(*(_chain(spec, at) for at in branches)))
 
-    def trunk(self) -> list[str]:
-        """Names of the main nodes from the source to the last stage."""
-        name: str | None = self.spec.stages[-1].name
-        path: list[str] = []
-        while name is not None:
-            path.append(name)
-            name = self.nodes[name].start.node
-        return path[::-1]
 
-    def fixed_source(self, trunk: list[str]) -> None:
-        """The source goes on without growing; everything before the first growth is shared."""
-        start: State | None = None
-        for name in trunk:
-            node = self.nodes[name]
-            if isinstance(node, GrowNode):
-                start = start or node.start
-            elif start is not None:
-                self._add("fixed_source", node.position, start)
-                start = State(f"fixed_source/{name}", self._port_after(trunk, name))
+def _chain(spec: Spec, end: int) -> set[int]:
+    """The positions of the stage at `end` and of all that lead to it."""
+    positions = {stage.name: position for position, stage in enumerate(spec.stages)}
+    chain, left = {end}, [end]
+    while left:
+        parents = {positions[o.stage] for o in origins(spec, left.pop()) if o.stage is not None} - chain
+        chain |= parents
+        left += parents
+    return chain
 
-    def fixed_target(self, trunk: list[str], target: ModelGraph) -> None:
-        """A model of the final size, with ordinary routing, trained from its first token."""
-        assert target.expert_field is not None
-        plain = inspect(without_siblings(target.config, target.expert_field), self.length)
-        start = State(None)
-        for name in trunk:
-            if isinstance(node := self.nodes[name], TrainNode):
-                self._add("fixed_target", node.position, start, plain)
-                start = State(f"fixed_target/{name}", self._port_after(trunk, name))
 
-    def _port_after(self, trunk: list[str], name: str) -> Port:
-        """The port by which the main path leaves train node `name`."""
-        following = trunk[trunk.index(name) + 1 :][:1]
-        return self.nodes[following[0]].start.port if following else "end"
+def _distinct(arms: Sequence[Arms], points: Sequence[SweptSpec]) -> None:
+    """A point that does what another does would count it twice."""
+    seen: dict[tuple[str, ...], SweptSpec] = {}
+    for arm, at in zip(arms, points, strict=True):
+        other = seen.setdefault(arm.paths["main"], at)
+        if other is not at:
+            pairs = zip(other.point, at.point, at.places, strict=True)
+            place = next(place for before, now, place in pairs if before != now)
+            fail("GROW314", f"{named(at.point)} trains and grows just as {named(other.point)} does",
+                 help="remove one of the values, or let it change the arm", span=place)  # fmt: skip
 
-    def _start(self, stage: Stage, previous: str | None) -> State:
-        if stage.from_ is None:
-            return State(previous)
-        name, _, port = stage.from_.partition(".")
-        return State(name, "stable" if port == "stable" else "end")
 
-    def _add(self, arm: Arm, position: int, start: State, scratch: ModelGraph | None = None) -> None:
-        stage = self.spec.stages[position]
-        name = stage.name if arm == "main" else f"{arm}/{stage.name}"
-        if start.node is not None:
-            before, parent = self.nodes[start.node].after, self.nodes[start.node].key
-        else:
-            before, parent = scratch or self.source, digest(self.root, scratch.config if scratch else None)
-        identity = (parent, start.port, self.spec.data.model_dump(mode="json") if self.spec.data else None)
-        if stage.train is not None:
-            training = self.spec.training_for(stage)
-            key = digest(identity, stage.train.steps, stage.train.data, training.model_dump(mode="json"))
-            self._balanced(position, before, training)
-            self.nodes[name] = TrainNode(
-                name, arm, stage.name, position, start, before, before, key,
-                stage.train.steps, stage.train.data, training, self.length,
-                scratch=scratch is not None and start.node is None,
-            )  # fmt: skip
-            return
-        training = self.spec.training
-        rewrites = self._rewrites(position, before)
-        operators = [{"op": r.operator.op, **r.operator.model_dump(mode="json")} for r in rewrites]
-        key = digest(identity, operators, training.seed)
-        self.nodes[name] = GrowNode(
-            name, arm, stage.name, position, start, before, rewrites[-1].grown, key, rewrites,
-            self._data_at(start), training,
-        )  # fmt: skip
+def _final(pool: Pool, name: str, called: dict[str, Called], points: Sequence[SweptSpec]) -> TrainNode | GrowNode:
+    """A node under the name that users see."""
+    node, mine = pool.nodes[name], called[name]
+    start, *others = (replace(s, node=called[s.node].name if s.node else None) for s in node.starts)
+    if isinstance(node, GrowNode):
+        node = replace(node, others=tuple(others))
+    sharing = dict.fromkeys(index for index, _ in pool.members[name])
+    specs = tuple(points[index].loaded for index in sharing)
+    return replace(node, name=mine.name, arm=mine.arm, point=mine.point, start=start, specs=specs)
 
-    def _balanced(self, position: int, model: ModelGraph, training: Training) -> None:
-        """Loss-free balancing needs something to move."""
-        if training.balance.method != "loss_free" or all(site.selection_bias for site in model.moe):
-            return
-        span = self.loaded.span("stages", position, "train", "balance")
-        fail(
-            "GROW308",
-            f"stage {self.spec.stages[position].name} balances loss_free, but the routers of {model.model_type} have "
-            "no selection bias",
-            help="write balance: {method: auxiliary, rate: 1e-2} under training",
-            span=span,
-        )
 
-    def _data_at(self, start: State) -> str | None:
-        """The part of the data that feeds utility scores: that of the train stage before, else the first part."""
-        node: Node | None = self.nodes[start.node] if start.node else None
-        while node is not None and not isinstance(node, TrainNode):
-            node = self.nodes[node.start.node] if node.start.node else None
-        if node is not None:
-            return node.data
-        return next(iter(self.spec.data.parts), None) if self.spec.data else None
-
-    def _rewrites(self, position: int, before: ModelGraph) -> tuple[Rewrite, ...]:
-        stage = self.spec.stages[position]
-        rewrites: list[Rewrite] = []
-        for index, operator in enumerate(stage.grow or ()):
-            problems = list(operator.problems(before))
-            if problems:
-                raise GrowcError(
-                    Diagnostic(p.code, p.message, p.help, self.loaded.span("stages", position, "grow", index, *p.where))
-                    for p in problems
-                )
-            seed = f"{self.spec.training.seed}/{stage.name}/{index}"
-            rewrites.append(rewrite(operator, before, seed=seed, sequence_length=self.length))
-            before = rewrites[-1].grown
-        return tuple(rewrites)
+def _uses(pool: Pool, arms: Sequence[Arms]) -> Counter[str]:
+    """For how many arms each node runs; a node on no arm's path runs for every point that has it."""
+    uses = Counter(name for arm in arms for path in arm.paths.values() for name in path)
+    branches = {name: len(members) for name, members in pool.members.items() if name not in uses}
+    uses.update(branches)
+    return uses

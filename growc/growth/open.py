@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from growc.growth.build import build, sequence_length
+from growc.diagnostics import GrowcError
+from growc.growth.arms import sequence_length
+from growc.growth.build import build
 from growc.growth.code import code_digest
-from growc.growth.graph import GrowthGraph
+from growc.growth.graph import GrowthGraph, Root
 from growc.model.inspect import inspect
 from growc.model.source import ModelSource, resolve
 from growc.spec import LoadedSpec, load
+from growc.spec.schema import Model
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A spec, read with `overrides` (its `--set` values), with its source model found and its graph built."""
+    """A spec, read with `overrides` (its `--set` values), with its source models found and its graph built.
+
+    `roots` are what the arms start from: one, unless a sweep changes the model.
+    """
 
     overrides: tuple[str, ...]
     loaded: LoadedSpec
-    source: ModelSource
+    roots: tuple[Root, ...]
     graph: GrowthGraph
+
+    @property
+    def models(self) -> tuple[Root, ...]:
+        """The models of all roots, further sources included, each once."""
+        found = {each.given.model_dump_json(): each for root in self.roots for each in root.every()}
+        return tuple(found.values())
+
+    @property
+    def source(self) -> ModelSource:
+        """Where the model comes from, at the first point of a sweep."""
+        return self.roots[0].source
 
 
 def open_spec(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Opened:
@@ -31,6 +48,36 @@ def open_spec(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = F
         GrowcError: every mistake found in the spec, or what is wrong with its source, or with its growth.
     """
     loaded = load(path, overrides, allow_code=allow_code)
-    source = resolve(loaded.spec.model, loaded.base_dir, allow_code=allow_code)
-    graph = inspect(source.config, sequence_length(loaded.spec))
-    return Opened(tuple(overrides), loaded, source, build(loaded, graph, source.digest, code_digest()))
+    found: dict[str, Root] = {}
+    roots: dict[str, Root] = {}
+    described: list[str] = []
+    for at in loaded.points:
+        spec = at.loaded.spec
+        described.append(spec.model_dump_json(include={"model", "sources"}))
+        if described[-1] not in roots:
+            roots[described[-1]] = _root(at.loaded, found, allow_code=allow_code)
+    graph = build(loaded, [roots[name] for name in described], code_digest())
+    return Opened(tuple(overrides), loaded, tuple(roots.values()), graph)
+
+
+def _root(loaded: LoadedSpec, found: dict[str, Root], *, allow_code: bool) -> Root:
+    """The source of one point, with its further ones."""
+    others = {
+        name: _found(loaded, model, ("sources", name), found, allow_code=allow_code)
+        for name, model in loaded.spec.sources.items()
+    }
+    return replace(_found(loaded, loaded.spec.model, ("model",), found, allow_code=allow_code), others=others)
+
+
+def _found(
+    loaded: LoadedSpec, model: Model, place: tuple[str, ...], found: dict[str, Root], *, allow_code: bool
+) -> Root:
+    name = model.model_dump_json()
+    if name not in found:
+        try:
+            source = resolve(model, loaded.base_dir, allow_code=allow_code)
+            found[name] = Root(source, inspect(source.config, sequence_length(loaded.spec)), model)
+        except GrowcError as error:
+            span = loaded.span(*place, model.source)
+            raise GrowcError(replace(d, span=d.span or span) for d in error.diagnostics) from None
+    return found[name]

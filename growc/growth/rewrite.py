@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from growc.model import ModelGraph, inspect
+from growc.model import ModelGraph, TensorInfo, inspect
 from growc.operators import Operator
-from growc.operators.operator import Moments, Preserves, Replicas, Role, Target
+from growc.operators.matching import order_of
+from growc.operators.operator import KeptUnits, Moments, Preserves, Replicas, Role, Target
 from growc.operators.siblings import VECTORS
-from growc.operators.sites import MoeSite
-from growc.programs import Expr, Late, Source, bind, lates, reseeded
+from growc.operators.sites import FfnSite, MoeSite
+from growc.programs import Expr, Late, Source, bind, lates, of_parent, reseeded
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Rewrite:
     """One operator applied to one model.
 
     `programs` and `moments` have an entry for every tensor of `grown`. Where the allocation is measured at run time,
-    their late vectors are free and `grown` has the layout of equal scores; `bound` settles both.
+    their late vectors are free and `grown` has the layout of equal scores; `bound` settles both. `parents` is how many
+    models of the architecture of `source` are mixed; programs name the tensors of the others by `of_parent`.
     """
 
     operator: Operator
@@ -29,11 +31,28 @@ class Rewrite:
     moments: dict[str, Moments]
     seed: str
     sequence_length: int
+    parents: int = 1
 
     @property
-    def sites(self) -> tuple[MoeSite, ...]:
+    def read(self) -> dict[str, TensorInfo]:
+        """The tensors that programs may read: those of all parents."""
+        tensors = self.source.tensors.items()
+        return {of_parent(parent, name): tensor for parent in range(self.parents) for name, tensor in tensors}
+
+    @property
+    def sites(self) -> tuple[MoeSite | FfnSite, ...]:
         """The layers of the source that grow."""
         return self.operator.sites(self.source)
+
+    @property
+    def mixtures(self) -> tuple[MoeSite, ...]:
+        """Those of them that have experts already."""
+        return tuple(site for site in self.sites if isinstance(site, MoeSite))
+
+    @property
+    def networks(self) -> tuple[FfnSite, ...]:
+        """Those of them that are dense."""
+        return tuple(site for site in self.sites if isinstance(site, FfnSite))
 
     @property
     def preserves(self) -> Preserves:
@@ -45,13 +64,19 @@ class Rewrite:
         """The vectors that are settled at run time."""
         return frozenset(late for program in self.programs.values() for late in lates(program))
 
-    def bound(self, replicas: Mapping[int, Replicas]) -> Rewrite:
-        """The rewrite with every late vector settled by the replicas of each grown layer."""
+    def bound(self, replicas: Mapping[int, Replicas], units: Mapping[int, KeptUnits] | None = None) -> Rewrite:
+        """The rewrite with every late vector settled by the replicas, and the kept units, of each grown layer."""
         values: dict[str, Any] = {
             f"{site.name}/{name}": vector(replicas[site.layer])
             for site in self.sites
             for name, vector in VECTORS.items()
         }
+        for site in self.mixtures:
+            kept = (units or {}).get(site.layer, ())
+            values[f"{site.name}/units"] = tuple(unit for row in kept[: site.num_experts] for unit in row)
+            values |= {f"{ffn.name}/units": row for ffn, row in zip(site.shared, kept[site.num_experts :], strict=True)}
+        for site in self.networks:
+            values |= {order_of(site, parent): row for parent, row in enumerate((units or {}).get(site.layer, ()), 1)}
 
         def settle(expr: Expr | None) -> Expr | None:
             return None if expr is None else bind(expr, values)
@@ -64,10 +89,11 @@ class Rewrite:
             {name: Moments(settle(m.first), settle(m.second), m.keep_step) for name, m in self.moments.items()},
             self.seed,
             self.sequence_length,
+            self.parents,
         )
 
 
-def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_length: int) -> Rewrite:
+def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_length: int, parents: int = 1) -> Rewrite:
     """Apply `operator` to `source`; the operator must have no `problems` with it.
 
     Args:
@@ -75,28 +101,60 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
         source: the model before.
         seed: prefix of the seeds of fresh values.
         sequence_length: at which the grown model's FLOPs are counted.
+        parents: how many models like `source` there are, for an operator that mixes.
     """
+    operator = operator.mixing(parents)
     sites = operator.sites(source)
     replicas = {site.layer: operator.allocate(site) for site in sites}
     grown = inspect(operator.config(source, replicas), sequence_length)
-    targets = [target(name, source, sites) for name in grown.tensors]
+    wanted = list(targets(operator, source, grown, parents))
+
+    def own(expr: Expr | None) -> Expr | None:
+        return None if expr is None else reseeded(expr, seed)
+
+    moments = {t.name: operator.moments(t) for t in wanted}
     return Rewrite(
         operator,
         source,
         grown,
-        {t.name: reseeded(operator.weight(t), seed) for t in targets},
-        {t.name: operator.moments(t) for t in targets},
+        {t.name: reseeded(operator.weight(t), seed) for t in wanted},
+        # What weights are moved by draws must move their moments by the same.
+        {name: Moments(own(m.first), own(m.second), m.keep_step) for name, m in moments.items()},
         seed,
         sequence_length,
+        parents,
     )
 
 
-def target(name: str, source: ModelGraph, sites: tuple[MoeSite, ...]) -> Target:
-    """What the tensor called `name` is to the sites that grow."""
+def targets(operator: Operator, source: ModelGraph, grown: ModelGraph, parents: int = 1) -> Iterator[Target]:
+    """What every tensor of `grown` is to the sites that `operator` grows."""
+    sites = operator.sites(source)
+    mixtures = tuple(site for site in sites if isinstance(site, MoeSite))
+    made = {site.layer: site for site in grown.moe}
+    dense = {made[site.layer]: site for site in sites if isinstance(site, FfnSite)}
+    holding = operator.holding(source)
+    attention = {site.layer: site for site in source.attention}
+    projections = {f"{path}.{kind}" for s in source.attention for path in s.projections for kind in ("weight", "bias")}
+    grows = {site.layer for site in sites}
+    for name, tensor in grown.tensors.items():
+        aim = target(name, source, mixtures, parents)
+        for site, role in _roles(name, tuple(dense)):
+            assert holding is not None
+            aim = Target(name, tensor.shape, role, site, dense[site], holding.order, parents)
+        if aim.role is Role.OTHER and name not in source.tensors:
+            aim = Target(name, tensor.shape, Role.ADDED)
+        mixture = next((m for m in grown.moe if m.layer in grows and name.rpartition(".")[0] == m.router), None)
+        before = attention.get(mixture.layer) if mixture else None
+        projects = name in projections
+        yield replace(aim, made=tensor.shape, mixture=mixture, attention=before, projects=projects)
+
+
+def target(name: str, source: ModelGraph, sites: tuple[MoeSite, ...], parents: int = 1) -> Target:
+    """What the tensor called `name` is to the mixtures that grow."""
     shape = source.tensors[name].shape if name in source.tensors else ()
     for site, role in _roles(name, sites):
-        return Target(name, shape, role, site)
-    return Target(name, shape)
+        return Target(name, shape, role, site, parents=parents)
+    return Target(name, shape, parents=parents)
 
 
 def _roles(name: str, sites: tuple[MoeSite, ...]) -> Iterator[tuple[MoeSite, Role]]:
@@ -107,8 +165,16 @@ def _roles(name: str, sites: tuple[MoeSite, ...]) -> Iterator[tuple[MoeSite, Rol
             yield site, Role.ROUTER
         elif name == site.selection_bias:
             yield site, Role.SELECTION_BIAS
+        elif any(name in (*ffn.into, ffn.back) for ffn in site.shared):
+            yield site, Role.SHARED
 
 
 def unchanged(rewrite: Rewrite, name: str) -> bool:
     """Whether a tensor is carried over as it is."""
     return rewrite.programs[name] == Source(name)
+
+
+def core_seconds(rewrite: Rewrite) -> float:
+    """How long one core takes to compute the grown tensors, as predicted from their shapes."""
+    wanted = targets(rewrite.operator, rewrite.source, rewrite.grown, rewrite.parents)
+    return sum(map(rewrite.operator.seconds, wanted))

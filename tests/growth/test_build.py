@@ -12,13 +12,14 @@ from growc.diagnostics import GrowcError
 from growc.growth.graph import GrowNode, GrowthGraph, State, TrainNode
 from growc.growth.open import open_spec
 from growc.operators.operator import Preserves
+from tests.operators_cases import EXACT
 from tests.run import tiny
 
 TWICE = [
     {"name": "pretrain", "train": {"steps": 4, "data": "pretrain"}},
-    {"name": "first", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling"}]},
+    {"name": "first", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling", **EXACT}]},
     {"name": "between", "train": {"steps": 4, "data": "cpt"}},
-    {"name": "second", "from": "between", "grow": [{"op": "expert_upcycling", "routing": "exclusive"}]},
+    {"name": "second", "from": "between", "grow": [{"op": "expert_upcycling", **EXACT}]},
     {"name": "end", "train": {"steps": 4, "data": "cpt"}},
 ]
 BOTH = ["fixed_source", "fixed_target"]
@@ -65,7 +66,7 @@ def test_arms_have_the_sizes_they_are_named_for(tmp_path: Path) -> None:
 
 
 def test_the_claim_of_a_stage_is_its_worst_operators(tmp_path: Path) -> None:
-    exact, free = {"op": "expert_upcycling"}, {"op": "expert_upcycling", "routing": "free"}
+    exact, free = {"op": "expert_upcycling", **EXACT}, {"op": "expert_upcycling", **EXACT, "routing": "free"}
     for operators, claim in (([exact, exact], Preserves.EXACTLY), ([free, exact], Preserves.NEARLY)):
         built = graph(tmp_path, stages=[{"name": "up", "grow": operators}])
         node = built.node("up")
@@ -101,7 +102,7 @@ def test_keys_move_with_what_they_depend_on(tmp_path: Path, override: str, moved
 def test_operators_that_do_not_fit_point_at_their_value(
     tmp_path: Path, operator: dict[str, Any], code: str, at: str
 ) -> None:
-    stages = [{"name": "up", "grow": [{"op": "expert_upcycling", **operator}]}]
+    stages = [{"name": "up", "grow": [{"op": "expert_upcycling", **EXACT, **operator}]}]
     path = tiny.spec(tmp_path, stages=stages)
     with pytest.raises(GrowcError) as caught:
         open_spec(path)
@@ -115,7 +116,18 @@ def test_operators_that_do_not_fit_point_at_their_value(
 
 def test_a_dense_model_has_nothing_to_duplicate(tmp_path: Path) -> None:
     with pytest.raises(GrowcError, match="GROW301"):
-        open_spec(tiny.spec(tmp_path, "llama", stages=[{"name": "up", "grow": [{"op": "expert_upcycling"}]}]))
+        open_spec(tiny.spec(tmp_path, "llama", stages=[{"name": "up", "grow": [{"op": "expert_upcycling", **EXACT}]}]))
+
+
+def test_a_source_that_cannot_be_built_points_at_its_line(tmp_path: Path) -> None:
+    path = tiny.spec(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace("hidden_size: 32", "hidden_size: -32"), encoding="utf-8")
+    with pytest.raises(GrowcError) as caught:
+        open_spec(path)
+    found = caught.value.diagnostics[0]
+    assert found.code == "GROW203"
+    assert found.span is not None
+    assert "config" in "\n".join(path.read_text(encoding="utf-8").splitlines()[found.span.line - 2 : found.span.line])
 
 
 def test_loss_free_balancing_needs_a_bias(tmp_path: Path) -> None:
