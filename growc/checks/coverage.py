@@ -1,4 +1,4 @@
-"""Every tensor of a grown model has exactly one program, and every tensor of its source is read."""
+"""Every tensor of a grown model has exactly one program, and what is not read of its source is left on purpose."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def check(context: Context) -> Findings:
     """Errors: GROW401, at the operator."""
     return Findings(
         tuple(
-            Diagnostic("GROW401", message, _HELP, context.loaded.span("stages", node.position, "grow", index))
-            for node in context.graph.grow_nodes()
+            Diagnostic("GROW401", message, _HELP, node.loaded.span("stages", node.position, "grow", index))
+            for node in context.graph.distinct_growths()
             for index, rewrite in enumerate(node.rewrites)
             for message in gaps(node, rewrite)
         )
@@ -29,7 +29,7 @@ _HELP = "this is a fault of the operator, not of the spec; please report it"
 def gaps(node: GrowNode, rewrite: Rewrite) -> Iterator[str]:
     """What the programs of one operator leave out, or read without it being there."""
     op, stage = rewrite.operator.op, node.stage
-    grown, programs, source = rewrite.grown.tensors, rewrite.programs, rewrite.source.tensors
+    grown, programs, source = rewrite.grown.tensors, rewrite.programs, rewrite.read
     for name in grown.keys() - programs.keys():
         yield f"{op} at {stage} says nothing about {name}"
     for name in programs.keys() - grown.keys():
@@ -38,5 +38,6 @@ def gaps(node: GrowNode, rewrite: Rewrite) -> Iterator[str]:
     for name, names in read.items():
         for absent in sorted(names - source.keys()):
             yield f"{op} at {stage} makes {name} from {absent}, which its source lacks"
-    for unread in sorted(source.keys() - frozenset[str]().union(*read.values())):
+    dropped = rewrite.operator.drops(rewrite.source)
+    for unread in sorted(source.keys() - dropped.union(*read.values())):
         yield f"{op} at {stage} drops {unread} without saying so"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from growc.diagnostics import Diagnostic
-from growc.growth.graph import GrowthGraph
+from growc.growth.graph import GrowthGraph, Node
 from growc.spec import LoadedSpec
+from growc.spec.schema import Invariants
 
 if TYPE_CHECKING:
     from growc.model.source import ModelSource
@@ -57,3 +59,14 @@ class Findings:
         listed = {(i.name, i.stage) for i in self.invariants}
         more = tuple(i for i in measured.invariants if (i.name, i.stage) not in listed)
         return Findings(self.diagnostics + measured.diagnostics, invariants + more)
+
+
+def strictest(node: Node, limit: Callable[[Invariants], float | None]) -> tuple[float, LoadedSpec] | None:
+    """The lowest limit that the points sharing a node set to it, and the spec that does; None without a limit.
+
+    Controls are there to be measured: no invariant binds them.
+    """
+    if node.arm != "main":
+        return None
+    found = [(value, spec) for spec in node.specs if (value := limit(spec.spec.invariants)) is not None]
+    return min(found, key=lambda pair: pair[0], default=None)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from growc.checks.findings import Context, Findings, Invariant
+from growc.checks.findings import Context, Findings, Invariant, strictest
 from growc.checks.twin import Twin, logits, loss, tokens, twin_of
 from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
 from growc.growth.graph import GrowNode
 from growc.nn.duplicates import as_duplicated
 from growc.operators import Operator
 from growc.operators.expert_upcycling import ExpertUpcycling
+from growc.operators.experts import Copy as Copied
+from growc.operators.experts import Shuffle
 from growc.operators.operator import Preserves
+from growc.operators.routers import Copy
 
 LOGIT_GAP = 1e-5
 """Routers take their softmax in single precision inside transformers, whatever the model's own type."""
@@ -50,21 +53,27 @@ class Proof:
 
 def check(context: Context) -> Findings:
     """Prove every claim, and list the loss limit as to be measured. Errors: GROW405, GROW406 (a warning)."""
-    findings = Findings()
-    bound = context.loaded.spec.invariants.loss
+    findings, prototypes = Findings(), context.graph.prototypes()
+    proved: dict[str, Findings] = {}
     for node in context.graph.grow_nodes():
-        findings += _proved(context, node)
+        first = prototypes[node.name]
+        if first is node:
+            proved[node.name] = _proved(node)
+            findings += Findings(proved[node.name].diagnostics)
+        shared = (replace(invariant, stage=node.name) for invariant in proved[first.name].invariants)
+        findings += Findings((), tuple(shared))
+        bound = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase)
         if bound is not None:
             detail = f"claimed to be preserved {node.preserves}"
-            invariant = Invariant("loss", node.name, "to_measure", None, bound.max_increase, detail)
+            invariant = Invariant("loss", node.name, "to_measure", None, bound[0], detail)
             findings += Findings((), (invariant,))
     return findings
 
 
-def _proved(context: Context, node: GrowNode) -> Findings:
-    span = context.loaded.span("stages", node.position, "grow")
+def _proved(node: GrowNode) -> Findings:
+    span = node.loaded.span("stages", node.position, "grow")
     try:
-        twin = twin_of(node.rewrites, context.loaded.spec.training.seed)
+        twin = twin_of(node.rewrites, node.training.seed)
     except GrowcError as error:
         return Findings((_no_twin(node, error, span),))
     proof = prove(twin, node.preserves)
@@ -105,10 +114,10 @@ def prove(twin: Twin, claim: Preserves) -> Proof:
 
 
 def obeys_law(operator: Operator) -> bool:
-    """Whether free top-K over plain copies is all that an operator does."""
+    """Whether free top-K over copies that compute what their source does is all that an operator does."""
     match operator:
-        case ExpertUpcycling(routing="free", router=router):
-            return router.init == "copy" and not router.bias_noise
+        case ExpertUpcycling(routing="free", top_k="fixed", experts=Copied() | Shuffle(), router=Copy(bias_noise=0.0)):
+            return True
         case _:
             return False
 
@@ -116,5 +125,5 @@ def obeys_law(operator: Operator) -> bool:
 def predicted(twin: Twin, ids: torch.Tensor) -> torch.Tensor:
     """Logits of the twin's source under the K_eff law."""
     step = twin.steps[0]
-    with as_duplicated(twin.source, {site: step.replicas[site.layer] for site in step.rewrite.sites}):
+    with as_duplicated(twin.source, {site: step.replicas[site.layer] for site in step.rewrite.mixtures}):
         return logits(twin.source, ids)

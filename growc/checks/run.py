@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from growc.checks import active_flops, coverage, loss, shapes, total_params
+from growc.checks import active_flops, coverage, loss, remarks, shapes, total_params
 from growc.checks.findings import Context, Findings
 
 STRUCTURE = (coverage.check, shapes.check)
-INVARIANTS = (active_flops.check, total_params.check, loss.check)
+INVARIANTS = (remarks.check, active_flops.check, total_params.check, loss.check)
 
 
 def run_checks(context: Context) -> Findings:

@@ -15,8 +15,8 @@ def check(context: Context) -> Findings:
     """Errors: GROW402, at the operator."""
     return Findings(
         tuple(
-            Diagnostic("GROW402", message, _HELP, context.loaded.span("stages", node.position, "grow", index))
-            for node in context.graph.grow_nodes()
+            Diagnostic("GROW402", message, _HELP, node.loaded.span("stages", node.position, "grow", index))
+            for node in context.graph.distinct_growths()
             for index, rewrite in enumerate(node.rewrites)
             for message in mismatches(node, rewrite)
         )
@@ -28,7 +28,7 @@ _HELP = "this is a fault of the operator, not of the spec; please report it"
 
 def mismatches(node: GrowNode, rewrite: Rewrite) -> Iterator[str]:
     """The tensors of one operator whose program has another shape than the traced one."""
-    shapes = {name: tensor.shape for name, tensor in rewrite.source.tensors.items()}
+    shapes = {name: tensor.shape for name, tensor in rewrite.read.items()}
     where = f"{rewrite.operator.op} at {node.stage}"
     for name, program in rewrite.programs.items():
         if name not in rewrite.grown.tensors:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,14 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from growc.checks.shrink import restricted, shrink, stand_ins
+from growc.checks.stand_ins import restricted, stand_ins
+from growc.growth.decision import by_scores, scored
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
 from growc.model.build import load_config
+from growc.model.small import shrink
 from growc.operators import Operator
-from growc.operators.operator import Replicas
-from growc.programs import Expr, shape
+from growc.operators.matching import ByActivations
+from growc.operators.operator import KeptUnits, Replicas
+from growc.operators.sites import FfnSite
+from growc.programs import Expr, of_parent, shape
 
 SEQUENCES, LENGTH = 4, 16
 """Size of the batch on which twins are compared."""
@@ -39,11 +43,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Twin:
-    """Two small float64 models, before and after growth, and how one came from the other."""
+    """Two small float64 models, before and after growth, and how one came from the other.
+
+    `others` are the further models that the first operator mixed with the source.
+    """
 
     source: PreTrainedModel
     grown: PreTrainedModel
     steps: tuple[Step, ...]
+    others: tuple[PreTrainedModel, ...] = ()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the first operator read, by the names in its programs."""
+        return _tensors((self.source, *self.others))
 
 
 def twin_of(rewrites: Sequence[Rewrite], seed: int) -> Twin:
@@ -54,34 +66,63 @@ def twin_of(rewrites: Sequence[Rewrite], seed: int) -> Twin:
     """
     stands_for = stand_ins(rewrites)
     grown = {stands_for[site.layer] for step in rewrites for site in step.sites}
-    config = shrink(rewrites[0].source, max(grown) + 1)
-    operators = [restricted(step.operator, stands_for) for step in rewrites]
-    return grow_twin(inspect(config, LENGTH), operators, seed)
+    config = shrink(rewrites[0].source, max(grown or stands_for.values()) + 1)
+    operators = [restricted(step, stands_for) for step in rewrites]
+    return grow_twin(inspect(config, LENGTH), operators, seed, rewrites[0].parents)
 
 
-def grow_twin(source: ModelGraph, operators: Sequence[Operator], seed: int) -> Twin:
-    """Draw weights for `source` as it is and grow it by `operators`; measured utilities are drawn too."""
-    before = draw(source, seed)
-    tensors = {name: tensor.detach() for name, tensor in before.state_dict().items()}
-    graph, steps = source, list[Step]()
+def grow_twin(source: ModelGraph, operators: Sequence[Operator], seed: int, parents: int = 1) -> Twin:
+    """Draw weights for `source` as it is and grow it by `operators`; measured utilities are drawn too.
+
+    An operator that mixes gets `parents` models, whose weights are drawn each for itself.
+    """
+    before = tuple(draw(source, seed, parent) for parent in range(parents))
+    return grow_drawn(before, source, operators, seed)
+
+
+def grow_drawn(
+    before: tuple[PreTrainedModel, ...], source: ModelGraph, operators: Sequence[Operator], seed: int
+) -> Twin:
+    """Grow models of `source` that are there already."""
+    tensors, graph, steps = _tensors(before), source, list[Step]()
     for index, operator in enumerate(operators):
-        planned = rewrite(operator, graph, seed=f"{seed}/{index}", sequence_length=LENGTH)
+        planned = rewrite(
+            operator, graph, seed=f"{seed}/{index}", sequence_length=LENGTH, parents=1 if index else len(before)
+        )
         step = _settled(planned, seed + index)
         tensors = apply(step.rewrite.programs, tensors)
         graph = step.rewrite.grown
         steps.append(step)
     after = build(graph)
     load(after, graph, tensors)
-    return Twin(before, after, tuple(steps))
+    return Twin(before[0], after, tuple(steps), before[1:])
+
+
+def _tensors(models: Sequence[PreTrainedModel]) -> dict[str, Tensor]:
+    return {
+        of_parent(parent, name): tensor.detach()
+        for parent, model in enumerate(models)
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def _settled(step: Rewrite, seed: int) -> Step:
-    """`step` with measured allocations decided by random utilities."""
-    replicas: dict[int, Replicas] = {}
-    for site in step.sites:
-        drawn = torch.rand(site.num_experts, generator=_generator(seed, site.name), dtype=torch.float64)
-        replicas[site.layer] = step.operator.allocate(site, tuple(drawn.tolist()) if step.operator.measured else None)
-    return Step(step.bound(replicas) if step.operator.measured else step, replicas)
+    """`step` with what is measured decided at random."""
+    scores: dict[int, tuple[float, ...]] = {}
+    if step.operator.measured:
+        for site in step.mixtures:
+            drawn = torch.rand(scored(step, site), generator=_generator(seed, site.name), dtype=torch.float64)
+            scores[site.layer] = tuple(drawn.tolist())
+    decision = by_scores(step, scores)
+    if isinstance(step.operator.measure, ByActivations):
+        decision = replace(decision, units={site.layer: _orders(step, site, seed) for site in step.networks})
+    return Step(decision.bound(step) if step.operator.measured else step, decision.replicas)
+
+
+def _orders(step: Rewrite, site: FfnSite, seed: int) -> KeptUnits:
+    """For every parent but the first, the units of one network in random order."""
+    made = _generator(seed, site.name)
+    return tuple(tuple(torch.randperm(site.width, generator=made).tolist()) for _ in range(1, step.parents))
 
 
 def build(graph: ModelGraph) -> PreTrainedModel:
@@ -96,11 +137,14 @@ def build(graph: ModelGraph) -> PreTrainedModel:
     return model.eval()
 
 
-def draw(graph: ModelGraph, seed: int) -> PreTrainedModel:
-    """A model of `graph`'s config with weights drawn from `seed`: nothing constant, no two experts alike."""
+def draw(graph: ModelGraph, seed: int, parent: int = 0) -> PreTrainedModel:
+    """A model of `graph`'s config with weights drawn from `seed`: nothing constant, no two experts alike.
+
+    Those of several parents differ from each other.
+    """
     model = build(graph)
     initial = model.state_dict()
-    load(model, graph, {name: _drawn(name, initial[name], seed) for name in graph.tensors})
+    load(model, graph, {name: _drawn(of_parent(parent, name), initial[name], seed) for name in graph.tensors})
     return model
 
 

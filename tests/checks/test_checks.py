@@ -16,6 +16,7 @@ from growc.growth.rewrite import Rewrite
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.operator import Preserves
 from growc.programs import Expr, Source, Take
+from tests.operators_cases import EXACT
 from tests.small import context, spec
 
 ROUTER = "model.layers.0.mlp.gate.weight"
@@ -41,7 +42,7 @@ def test_what_a_spec_does_not_bound_is_not_listed(tmp_path: Path) -> None:
 
 
 def test_active_flops_count_the_router_and_against_the_source_of_the_chain(tmp_path: Path) -> None:
-    twice = [{"name": f"s{i}", "grow": [{"op": "expert_upcycling"}]} for i in range(2)]
+    twice = [{"name": f"s{i}", "grow": [{"op": "expert_upcycling", **EXACT}]} for i in range(2)]
     data = {"sequence_length": 16, "train": {"kind": "python_source"}}
     limits = {"active_flops": {"max_change": 0.03}}
     checked = context(spec(tmp_path, stages=twice, data=data, invariants=limits))
@@ -155,8 +156,8 @@ def test_several_operators_in_one_stage_are_proved_together(tmp_path: Path) -> N
     chain = {
         "name": "upcycle",
         "grow": [
-            {"op": "expert_upcycling", "layers": [1]},
-            {"op": "expert_upcycling", "layers": [0, 1], "allocation": {"rule": "greedy"}},
+            {"op": "expert_upcycling", **EXACT, "layers": [1]},
+            {"op": "expert_upcycling", **EXACT, "layers": [0, 1], "allocation": {"rule": "greedy"}},
         ],
     }
     findings = run_checks(context(spec(tmp_path, stages=[chain], invariants={})))

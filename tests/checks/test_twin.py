@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from growc.checks.loss import prove
-from growc.checks.shrink import shrink
 from growc.checks.twin import LENGTH, twin_of
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
+from growc.model.small import shrink
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.operator import Preserves
 from tests.families import FAMILIES, MOE_FAMILIES
 from tests.full_size import FULL_SIZE
+from tests.operators_cases import EXACT
 
 WITH_EXPERTS = [name for name, config in FULL_SIZE.items() if "num_experts_per_tok" in config]
 KEPT = ("num_experts_per_tok", "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "n_shared_experts")
@@ -26,7 +27,7 @@ def _slow_but(fast: str) -> list[object]:
 @pytest.mark.parametrize("routing", ["exclusive", "free"])
 def test_the_twin_of_a_full_size_model_is_small_and_bears_out_the_claim(name: str, routing: str) -> None:
     source = inspect(FULL_SIZE[name], LENGTH)
-    operator = ExpertUpcycling.model_validate({"routing": routing})
+    operator = ExpertUpcycling.model_validate({**EXACT, "routing": routing})
     planned = rewrite(operator, source, seed="0", sequence_length=LENGTH)
     twin = twin_of([planned], seed=0)
     proof = prove(twin, planned.preserves)
@@ -50,7 +51,9 @@ def test_a_shrunk_model_can_be_shrunk_again(family: str) -> None:
 
 def test_one_late_layer_has_a_stand_in_at_the_front() -> None:
     source = inspect(FULL_SIZE["qwen3-30b-a3b"], LENGTH)
-    planned = rewrite(ExpertUpcycling(layers=[40]), source, seed="0", sequence_length=LENGTH)
+    planned = rewrite(
+        ExpertUpcycling.model_validate({**EXACT, "layers": [40]}), source, seed="0", sequence_length=LENGTH
+    )
     twin = twin_of([planned], seed=0)
     assert twin.steps[0].rewrite.grown.layers == 1
     assert prove(twin, planned.preserves).holds
