@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from growc.checks import Context, run_checks
 from growc.growth.code import code_digest
-from growc.growth.graph import GrowNode, GrowthGraph, Node, TrainNode, digest
+from growc.growth.graph import GrowNode, GrowthGraph, Node, Root, State, TrainNode, digest
 from growc.growth.open import Opened
-from growc.growth.rewrite import Rewrite, unchanged
+from growc.growth.rewrite import Rewrite, core_seconds, unchanged
 from growc.model import ModelGraph
+from growc.operators.grown_config import loads
 from growc.plan.changes import changes, settings
 from growc.plan.keff import k_eff
-from growc.plan.plan import Cost, Finding, Growth, InvariantRecord, Operation, Plan, Size, Stage, Tensors
+from growc.plan.plan import Cost, Finding, Growth, InvariantRecord, Operation, Plan, Size, Stage, Sweep, Tensors
 
 
 def build_plan(opened: Opened) -> Plan:
@@ -28,28 +30,30 @@ def build_plan(opened: Opened) -> Plan:
         overrides=opened.overrides,
         hashes=hashes(opened),
         values=dict(opened.loaded.values),
-        source=_source(opened),
-        stages=tuple(_stage(node) for node in graph.nodes),
-        growth=tuple(_growth(node) for node in graph.grow_nodes()),
+        source="; ".join(map(_source, opened.models)),
+        stages=tuple(_stages(graph)),
+        growth=tuple(_growths(graph)),
         cost=_cost(graph),
+        sweep=_sweep(opened) if opened.loaded.axes else None,
         diagnostics=tuple(map(Finding.of, findings.diagnostics)),
         invariants=tuple(map(InvariantRecord.of, findings.invariants)),
     )
 
 
 def hashes(opened: Opened) -> dict[str, str]:
-    """What a plan depends on: the spec's values (not its comments), the source model, and growc's code."""
+    """What a plan depends on: the spec's values (not its comments), the source models, and growc's code."""
+    sources = [root.source.digest for root in opened.models]
     return {
         "spec": digest(opened.loaded.values),
-        "source": opened.source.digest,
+        "source": sources[0] if len(sources) == 1 else digest(sources),
         "code": code_digest(),
     }
 
 
-def _source(opened: Opened) -> str:
-    model, size = opened.graph.source, size_of(opened.graph.source)
+def _source(root: Root) -> str:
+    model, size = root.model, size_of(root.model)
     experts = f", {size.moe_layers} with {size.experts} experts, top {size.top_k}" if size.experts else ""
-    return f"{opened.source.origin}: {model.model_type}, {size.layers} layers{experts} ({model.blocks.pattern})"
+    return f"{root.source.origin}: {model.model_type}, {size.layers} layers{experts} ({model.blocks.pattern})"
 
 
 def size_of(model: ModelGraph) -> Size:
@@ -66,19 +70,32 @@ def size_of(model: ModelGraph) -> Size:
     )
 
 
-def _stage(node: Node) -> Stage:
+def _stages(graph: GrowthGraph) -> Iterator[Stage]:
+    """All stages; what an operator does to one model is written down once, however many arms do it."""
+    first = graph.prototypes()
+    operations = {node.name: tuple(map(_operation, node.rewrites)) for node in graph.distinct_growths()}
+    for node in graph.nodes:
+        yield _stage(node, operations[first[node.name].name] if node.name in first else ())
+
+
+def _stage(node: Node, operations: tuple[Operation, ...]) -> Stage:
     steps, tokens = (node.steps, node.tokens) if isinstance(node, TrainNode) else (0, 0)
     return Stage.model_validate(
         {
             "name": node.name,
             "kind": node.kind,
-            "from": () if node.start.node is None else (str(node.start),),
+            "from": _from(node),
             "steps": steps,
             "tokens": tokens,
             "model": size_of(node.after),
-            "operators": tuple(map(_operation, node.rewrites)) if isinstance(node, GrowNode) else (),
+            "operators": operations,
         }
     )
+
+
+def _from(node: Node) -> tuple[str, ...]:
+    """The states that it starts from; a stage of the source alone names none."""
+    return () if node.starts == (State(None),) else tuple(map(str, node.starts))
 
 
 def _operation(rewrite: Rewrite) -> Operation:
@@ -98,6 +115,12 @@ def _operation(rewrite: Rewrite) -> Operation:
     )
 
 
+def _growths(graph: GrowthGraph) -> Iterator[Growth]:
+    found = {node.name: _growth(node) for node in graph.distinct_growths()}
+    for name, first in graph.prototypes().items():
+        yield found[first.name].model_copy(update={"stage": name})
+
+
 def _growth(node: GrowNode) -> Growth:
     return Growth(
         stage=node.name,
@@ -106,6 +129,7 @@ def _growth(node: GrowNode) -> Growth:
         settings=tuple(settings(rewrite.operator) for rewrite in node.rewrites),
         changes=tuple(tuple(changes(rewrite)) for rewrite in node.rewrites),
         k_eff=k_eff(node),
+        loads=loads(node.after.config),
     )
 
 
@@ -115,5 +139,25 @@ def _cost(graph: GrowthGraph) -> Cost:
     for node in graph.nodes:
         if isinstance(node, TrainNode):
             tokens[node.arm] += node.tokens
-            flops[node.arm] += 3 * node.after.cost.flops_per_token * node.tokens
-    return Cost(train_tokens=dict(tokens), train_flops=dict(flops))
+            flops[node.arm] += _flops(node)
+    seconds = {node.name: sum(map(core_seconds, node.rewrites)) for node in graph.distinct_growths()}
+    growing = {name: seconds[first.name] for name, first in graph.prototypes().items()}
+    return Cost(train_tokens=dict(tokens), train_flops=dict(flops), grow_core_seconds=growing)
+
+
+def _sweep(opened: Opened) -> Sweep:
+    graph = opened.graph
+    spared = [(node, graph.uses[node.name] - 1) for node in graph.nodes if isinstance(node, TrainNode)]
+    return Sweep(
+        axes={axis.name: tuple(choice.label for choice in axis.choices) for axis in opened.loaded.axes},
+        points=len(opened.loaded.points),
+        arms=len(graph.paths),
+        saved_stages=graph.shared_stages,
+        saved_tokens=sum(node.tokens * times for node, times in spared),
+        saved_flops=sum(_flops(node) * times for node, times in spared),
+    )
+
+
+def _flops(node: TrainNode) -> float:
+    """FLOPs of training: three times those of the forward pass."""
+    return 3 * node.after.cost.flops_per_token * node.tokens

@@ -43,7 +43,7 @@ def changes(rewrite: Rewrite) -> Iterator[Change]:
             pattern,
             before.shape if before else None,
             after.shape if after else None,
-            describe(rewrite.programs[name]).replace(name, OLD) if after else "",
+            _text(rewrite, name, layer) if after else "",
         )
         layers[kind].append(layer)
     for kind, found in layers.items():
@@ -55,6 +55,12 @@ def changes(rewrite: Rewrite) -> Iterator[Change]:
             after=kind.after,
             program=kind.program,
         )
+
+
+def _text(rewrite: Rewrite, name: str, layer: int) -> str:
+    """The program in words; other tensors of the layer are called as they are inside of it."""
+    inside = f"{rewrite.grown.blocks.path}.{layer}."
+    return describe(rewrite.programs[name]).replace(name, OLD).replace(inside, "")
 
 
 def _split(path: str, name: str) -> tuple[str, int]:
@@ -88,8 +94,10 @@ def _fields(operator: Operator) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _setting(value: Any, default: Any) -> str:
+    if value is None:
+        return ""
     if not isinstance(value, BaseModel) or value != default:
-        return _flow(value.model_dump(mode="json") if isinstance(value, BaseModel) else value)
+        return _flow(value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else value)
     first = next(iter(value.model_dump(mode="json").values()))
     return first if isinstance(first, str) else ""
 

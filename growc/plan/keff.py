@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from growc.growth.graph import GrowNode
-from growc.operators.allocation import Proportional
-from growc.operators.grown_config import GROWN
+from growc.growth.rewrite import Rewrite
+from growc.operators.allocation import Greedy
+from growc.operators.expert_upcycling import ExpertUpcycling
+from growc.operators.grown_config import routes_exclusively
 from growc.operators.operator import Replicas
+from growc.operators.routers import Copy
 
 
 def k_eff_bounds(replicas: Replicas, top_k: int) -> tuple[int, int]:
@@ -28,18 +31,27 @@ def k_eff(node: GrowNode) -> str:
     The order of the experts does not matter for the bounds, so greedy allocations have them before they are measured.
     """
     first = node.rewrites[0]
-    exclusive_source = "replicas" in str(first.source.config.get(GROWN, ""))
-    measured = isinstance(getattr(first.operator, "allocation", None), Proportional)
-    if len(node.rewrites) > 1 or exclusive_source or measured:
+    unknown = not isinstance(first.operator.measure, Greedy | None)
+    silent = unknown or not first.operator.duplicates
+    if len(node.rewrites) > 1 or routes_exclusively(first.source.config) or silent:
         return ""
-    bounds = {k_eff_bounds(first.operator.allocate(site), site.top_k) for site in first.sites}
+    bounds = {k_eff_bounds(first.operator.allocate(site), site.top_k) for site in first.mixtures}
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
-    top = max(site.top_k for site in first.sites)
+    top = max(site.top_k for site in first.mixtures)
     if low == top:
         return f"K_eff {top}: no token can meet two copies of one expert"
     met = str(low) if low == high else f"{low} to {high}"
     experts = "expert" if high == 1 else "different experts"
-    free = getattr(first.operator, "routing", "free") == "free"
-    what = "this free" if free else "a free"
-    kept = "" if free else f"; exclusive routing keeps {top}"
-    return f"K_eff {met}: {what} top-{top} over copies meets {met} {experts} instead of {top}{kept}"
+    what, but = _apart(first, top)
+    return f"K_eff {met}: {what} top-{top} over copies meets {met} {experts} instead of {top}{but}"
+
+
+def _apart(rewrite: Rewrite, top: int) -> tuple[str, str]:
+    """Which top-K it is that the law speaks of, and what keeps the grown model from it."""
+    if routes_exclusively(rewrite.grown.config):
+        return "a free", f"; exclusive routing keeps {top}"
+    match rewrite.operator:
+        case ExpertUpcycling(router=router) if not isinstance(router, Copy):
+            return "a free", f"; router {router.init} sets siblings apart"
+        case _:
+            return "this free", ""

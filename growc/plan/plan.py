@@ -117,7 +117,10 @@ class Change(Part):
 
 
 class Growth(Part):
-    """What a grow stage does, in detail: an entry of `settings` and of `changes` for each operator."""
+    """What a grow stage does, in detail: an entry of `settings` and of `changes` for each operator.
+
+    `loads` says what it takes to load the grown model.
+    """
 
     stage: str
     preserves: str
@@ -125,13 +128,33 @@ class Growth(Part):
     settings: tuple[str, ...]
     changes: tuple[tuple[Change, ...], ...]
     k_eff: str
+    loads: str = ""
 
 
 class Cost(Part):
-    """Training tokens and FLOPs (3 x forward) that each arm adds; a stage that arms share counts for the first."""
+    """Training tokens and FLOPs (3 x forward) that each arm adds; a stage that arms share counts for the first.
+
+    `grow_core_seconds` has an estimate for every grow stage: how long one core takes to compute what is not copied, by
+    decompositions, products and draws. Ranks share it, each with one thread. Plans of earlier versions have none.
+    """
 
     train_tokens: dict[str, int]
     train_flops: dict[str, float]
+    grow_core_seconds: dict[str, float] = Field(default_factory=dict)
+
+
+class Sweep(Part):
+    """The axes of a sweep with their labels, and what its arms save by training once what they have in common.
+
+    `arms` counts controls too.
+    """
+
+    axes: dict[str, tuple[str, ...]]
+    points: int
+    arms: int
+    saved_stages: int
+    saved_tokens: int
+    saved_flops: float
 
 
 class Plan(Part):
@@ -150,6 +173,7 @@ class Plan(Part):
     stages: tuple[Stage, ...]
     growth: tuple[Growth, ...]
     cost: Cost
+    sweep: Sweep | None = None
     diagnostics: tuple[Finding, ...]
     invariants: tuple[InvariantRecord, ...]
 

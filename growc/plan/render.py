@@ -2,46 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from growc.plan.plan import Change, Growth, InvariantRecord, Plan, Size, Stage
+from growc.operators.work import spoken
+from growc.plan import alike
+from growc.plan.plan import Change, Growth, InvariantRecord, Plan, Size, Stage, Sweep
 
 STATUS = {"held": "held", "broken": "BROKEN", "to_measure": "to measure"}
 
+TOLD_FROM = 60.0
+"""Seconds of a core from which on the cost of a growth is told."""
+
 
 def render(plan: Plan) -> str:
-    """The whole plan, for people; deterministic, and about one screen for a few stages."""
-    growth = {growth.stage: growth for growth in plan.growth}
-    lines = [f"{plan.name}", f"  source  {plan.source}", ""]
-    for stage in plan.stages:
-        lines += _grow(stage, growth[stage.name]) if stage.kind == "grow" else [_train(stage)]
+    """The whole plan, for people; deterministic, and about one screen for a few stages, or for dozens that are alike.
+
+    Stages that do the same at several points of a sweep are shown once, and of growths that do almost the same what
+    is different.
+    """
+    growth, shown = {growth.stage: growth for growth in plan.growth}, dict[str, Sequence[Stage]]()
+    lines = [f"{plan.name}", f"  source  {plan.source}", *(_swept(plan.sweep) if plan.sweep else ()), ""]
+    for stages in alike.stages(plan.stages, growth):
+        first = stages[0]
+        if first.kind == "train":
+            lines += _train(stages)
+        else:
+            like = shown.setdefault(alike.split(first.name)[1], stages)
+            lines += _grow(stages, growth, like) if like is not stages else _grow(stages, growth)
+            lines += _computed(plan.cost.grow_core_seconds.get(first.name, 0.0))
     if plan.invariants:
-        lines += ["", "invariants", *map(invariant_line, plan.invariants)]
+        lines += ["", "invariants", *invariant_lines(plan.invariants)]
     return "\n".join([*lines, "", *_summary(plan)])
 
 
-def _train(stage: Stage) -> str:
-    flops = 3 * stage.model.flops_per_token * stage.tokens
-    amount = f"{stage.steps:,} steps, {number(stage.tokens).rstrip()} tokens, {number(flops)}FLOPs"
-    return f"train {stage.name}  from {_start(stage)}: {amount}"
+def _swept(sweep: Sweep) -> Iterator[str]:
+    axes = [f"{axis}: {', '.join(labels)}" for axis, labels in sweep.axes.items()]
+    for title, axis in zip(("sweep", *[""] * len(axes)), axes, strict=False):
+        yield f"  {title:6}  {axis}"
 
 
-def _start(stage: Stage) -> str:
-    fresh = "scratch" if stage.name.startswith("fixed_target/") else "the source"
-    return ", ".join(stage.start) or fresh
+def _train(stages: Sequence[Stage]) -> Iterator[str]:
+    first = stages[0]
+    flops = 3 * first.model.flops_per_token * first.tokens
+    each = " each" if len(stages) > 1 else ""
+    amount = f"{first.steps:,} steps, {number(first.tokens).rstrip()} tokens, {number(flops)}FLOPs{each}"
+    yield f"train {_called(stages)}: {amount}"
+    yield from _points(stages)
 
 
-def _grow(stage: Stage, growth: Growth) -> Iterator[str]:
-    yield f"grow {stage.name}  from {_start(stage)}: preserves the model {growth.preserves}"
-    for operation, setting, changes in zip(stage.operators, growth.settings, growth.changes, strict=True):
+def _called(stages: Sequence[Stage]) -> str:
+    """The name of the stages and what they start from; several have no point of their own."""
+    several = [name for stage in stages for name in stage.start]
+    start = alike.starts(several) if len(stages) > 1 else ", ".join(several)
+    fresh = "scratch" if alike.split(stages[0].name)[1].startswith("fixed_target/") else "the source"
+    return f"{alike.called([stage.name for stage in stages])}  from {start or fresh}"
+
+
+def _points(stages: Sequence[Stage]) -> Iterator[str]:
+    if len(stages) > 1:
+        yield f"  at {alike.points([stage.name for stage in stages])}"
+
+
+def _grow(stages: Sequence[Stage], growth: Mapping[str, Growth], like: Sequence[Stage] | None = None) -> Iterator[str]:
+    """A growth in detail; with `like`, what is not as there."""
+    stage, grown = stages[0], growth[stages[0].name]
+    known = growth[like[0].name] if like else None
+    loads = f"; {grown.loads}" if grown.loads else ""
+    yield f"grow {_called(stages)}: preserves the model {grown.preserves}{loads}"
+    yield from _points(stages)
+    for index, (operation, setting) in enumerate(zip(stage.operators, grown.settings, strict=True)):
         layers = len(operation.sites)
-        yield f"  {operation.op} on {layers} layer{'s' * (layers != 1)}: {setting}"
-        yield from _table([_change(change) for change in changes], "  ")
-        if operation.tensors.copied:
+        where = f" on {layers} layer{'s' * (layers != 1)}" if layers else ""
+        yield f"  {operation.op}{where}: {setting}"
+        told = known.changes[index] if known and index < len(known.changes) else ()
+        yield from _table([_change(change) for change in grown.changes[index] if change not in told], "  ")
+        if operation.tensors.copied and not told:
             yield f"  = {operation.tensors.copied} tensors unchanged"
-    yield from _table(list(_figures(growth.before, stage.model)), "    ")
-    if growth.k_eff:
-        yield f"    {growth.k_eff}"
+    if not like or not known or (known.before, like[0].model) != (grown.before, stage.model):
+        yield from _table(list(_figures(grown.before, stage.model)), "    ")
+    if grown.k_eff and not (known and known.k_eff == grown.k_eff):
+        yield f"    {grown.k_eff}"
+    if like:
+        yield f"    all else as at {alike.points([stage.name for stage in like])}"
+
+
+def _computed(seconds: float) -> Iterator[str]:
+    if seconds > TOLD_FROM:
+        yield f"    about {spoken(seconds)} of one core to compute new weights; ranks share it, each with one thread"
 
 
 def _change(change: Change) -> tuple[str, ...]:
@@ -66,10 +113,13 @@ def _figures(before: Size, after: Size) -> Iterator[tuple[str, ...]]:
     yield "router's share", shares[0], "->", shares[1], f"{percent(added)} of all FLOPs"
 
 
-def invariant_line(invariant: InvariantRecord) -> str:
-    """One invariant on one line: its status, value and limit."""
-    detail = f"  ({invariant.detail})" if invariant.detail else ""
-    return f"  {STATUS[invariant.status]:<10}  {invariant.name} at {invariant.stage}: {_value(invariant)}{detail}"
+def invariant_lines(invariants: Iterable[InvariantRecord]) -> Iterator[str]:
+    """A line for each invariant: its status, value and limit; one for several points that say the same."""
+    for found in alike.invariants(invariants):
+        first = found[0]
+        detail = f"  ({first.detail})" if first.detail else ""
+        stage = alike.called([invariant.stage for invariant in found])
+        yield f"  {STATUS[first.status]:<10}  {first.name} at {stage}: {_value(first)}{detail}"
 
 
 def _value(invariant: InvariantRecord) -> str:
@@ -79,22 +129,43 @@ def _value(invariant: InvariantRecord) -> str:
 
 
 def _summary(plan: Plan) -> Iterator[str]:
+    if plan.sweep:
+        yield from _arms(plan.sweep, len(plan.stages))
+    else:
+        yield _tensors(plan)
+    for arm, tokens in plan.cost.train_tokens.items():
+        yield f"      {arm} trains {number(tokens).rstrip()} tokens: {number(plan.cost.train_flops[arm])}FLOPs"
+
+
+def _arms(sweep: Sweep, stages: int) -> Iterator[str]:
+    controls = sweep.arms - sweep.points
+    yield f"Plan: {sweep.points} arms and {controls} controls in {stages} stages."
+    if sweep.saved_stages:
+        yield (
+            f"      Sharing what they have in common saves {sweep.saved_stages} stages: "
+            f"{number(sweep.saved_tokens).rstrip()} tokens, {number(sweep.saved_flops)}FLOPs."
+        )
+
+
+def _tensors(plan: Plan) -> str:
+    """What becomes of the tensors, over all stages that grow."""
     totals = [operation.tensors for stage in plan.stages for operation in stage.operators]
     created, reshaped, copied, dropped = (
         sum(getattr(tensors, kind) for tensors in totals) for kind in ("created", "reshaped", "copied", "dropped")
     )
-    if totals:
-        before, after = plan.growth[0].before, _grown(plan)
-        more = after.total_params - before.total_params
-        change = percent(after.flops_per_token / before.flops_per_token - 1)
-        yield (
-            f"Plan: {created} tensors to create, {reshaped} to reshape, {copied} to copy, {dropped} to drop. "
-            f"+{parameters(more)} parameters, active FLOPs/token {change}."
-        )
-    else:
-        yield "Plan: nothing grows."
-    for arm, tokens in plan.cost.train_tokens.items():
-        yield f"      {arm} trains {number(tokens).rstrip()} tokens: {number(plan.cost.train_flops[arm])}FLOPs"
+    if not totals:
+        return "Plan: nothing grows."
+    before, after = plan.growth[0].before, _grown(plan)
+    more = after.total_params - before.total_params
+    change = percent(after.flops_per_token / before.flops_per_token - 1)
+    return (
+        f"Plan: {created} tensors to create, {reshaped} to reshape, {copied} to copy, {dropped} to drop. "
+        f"{_more(more)} parameters, active FLOPs/token {change}."
+    )
+
+
+def _more(count: int) -> str:
+    return f"{'-' if count < 0 else '+'}{parameters(abs(count))}"
 
 
 def _grown(plan: Plan) -> Size:

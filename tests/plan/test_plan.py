@@ -21,6 +21,7 @@ from growc.plan.freeze import drift, read_plan, write_plan
 from growc.plan.keff import k_eff_bounds
 from growc.plan.plan import Plan
 from growc.plan.render import number, parameters, render
+from tests.operators_cases import EXACT
 from tests.small import spec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,8 +41,9 @@ TRAINED: dict[str, Any] = {
             "grow": [
                 {
                     "op": "expert_upcycling",
+                    "routing": "exclusive",
                     "allocation": {"rule": "greedy", "cap": 2},
-                    "router": {"bias_noise": 1e-3},
+                    "router": {"init": "copy", "bias_noise": 1e-3},
                 }
             ],
         },
@@ -50,7 +52,12 @@ TRAINED: dict[str, Any] = {
     "baselines": ["fixed_source", "fixed_target"],
 }
 FREE: dict[str, Any] = {
-    "stages": [{"name": "upcycle", "grow": [{"op": "expert_upcycling", "factor": 3, "routing": "free", "layers": [1]}]}]
+    "stages": [
+        {
+            "name": "upcycle",
+            "grow": [{"op": "expert_upcycling", **EXACT, "factor": 3, "routing": "free", "layers": [1]}],
+        }
+    ]
 }
 
 
@@ -105,6 +112,23 @@ def test_cost_counts_a_shared_stage_once(tmp_path: Path) -> None:
     }  # fmt: skip
     small = planned.stages[0].model.flops_per_token
     assert planned.cost.train_flops["fixed_source"] == pytest.approx(3 * small * 50 * 1024)
+
+
+def test_a_growth_that_computes_for_long_says_so_before_it_starts(tmp_path: Path) -> None:
+    def planned(experts: dict[str, Any]) -> Plan:
+        grow = [{"op": "expert_upcycling", "experts": experts}]
+        return plan(tmp_path, stages=[{"name": "upcycle", "grow": grow}])
+
+    assert planned({"init": "copy"}).cost.grow_core_seconds == {"upcycle": 0.0}
+    small = planned({"init": "svd_mix"})
+    assert 0 < small.cost.grow_core_seconds["upcycle"] < 1
+    assert "of one core" not in render(small)
+
+    large = small.model_copy(update={"cost": small.cost.model_copy(update={"grow_core_seconds": {"upcycle": 5000.0}})})
+    assert "    about 1.4 h of one core to compute new weights; ranks share it" in render(large)
+    earlier = json.loads(small.model_dump_json(by_alias=True))
+    del earlier["cost"]["grow_core_seconds"]
+    assert render(Plan.model_validate(earlier)) == render(small)
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -206,11 +230,13 @@ def test_keff_bounds_are_those_over_all_orders_of_experts(replicas: list[int], t
 
 def test_keff_is_told_for_free_and_exclusive_routing_and_not_where_it_is_unknown(tmp_path: Path) -> None:
     def told(**operator: Any) -> str:
-        stage = {"name": "upcycle", "grow": [{"op": "expert_upcycling", **operator}]}
+        stage = {"name": "upcycle", "grow": [{"op": "expert_upcycling", **EXACT, **operator}]}
         return plan(tmp_path, "mixtral", stages=[stage]).growth[0].k_eff
 
     assert told() == "K_eff 1: a free top-2 over copies meets 1 expert instead of 2; exclusive routing keeps 2"
     assert told(routing="free") == "K_eff 1: this free top-2 over copies meets 1 expert instead of 2"
+    split = told(routing="free", router={"init": "split"})
+    assert split == "K_eff 1: a free top-2 over copies meets 1 expert instead of 2; router split sets siblings apart"
     greedy = told(routing="free", allocation={"rule": "greedy", "cap": 2})
     assert greedy.startswith("K_eff 1 to 2: this free top-2 over copies meets 1 to 2 different experts")
     assert told(allocation={"rule": "proportional"}) == ""
@@ -221,3 +247,23 @@ def test_keff_is_told_for_free_and_exclusive_routing_and_not_where_it_is_unknown
 def test_numbers_have_a_prefix_for_their_unit() -> None:
     assert [number(n) for n in (7, 1500, 30.53e9, 1.2e21)] == ["7 ", "1.50 k", "30.53 G", "1200.00 E"]
     assert [parameters(n) for n in (7, 30.53e9, 1026.41e9)] == ["7", "30.53 B", "1026.41 B"]
+
+
+@pytest.mark.parametrize(
+    ("grow", "says"),
+    [
+        ({"routing": "free"}, "loads in stock transformers, as qwen3_moe"),
+        ({"routing": "exclusive"}, "loads after `import growc` only: its layers route"),
+        (
+            {"routing": "free", "layers": [1]},
+            "loads after `import growc` only: its layers differ",
+        ),
+    ],
+)
+def test_what_it_takes_to_load_the_grown_model_is_said_before_it_is_made(
+    tmp_path: Path, grow: dict[str, Any], says: str
+) -> None:
+    stages = [{"name": "upcycle", "grow": [{"op": "expert_upcycling", **grow}]}]
+    found = plan(tmp_path, "qwen3_moe", stages=stages)
+    assert found.growth[0].loads.startswith(says)
+    assert says in render(found)
