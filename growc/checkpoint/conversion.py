@@ -8,6 +8,7 @@ names and shapes are known before a byte is read, and on a few tensors at a time
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -55,7 +56,8 @@ class Loading:
         known = model.state_dict()
         found: dict[str, Load] = {}
         self.unknown: list[str] = []
-        for name in sorted(names, key=dot_natural_key):
+        self.unknown += [name for name in names if not _sortable(name)]
+        for name in sorted((name for name in names if _sortable(name)), key=dot_natural_key):
             prefix = model.base_model_prefix
             first, pattern = rename_source_key(name, renamings, converters, prefix, known)
             if first not in known and name in known:  # stored as in memory already
@@ -92,26 +94,71 @@ class Loading:
         }
 
 
-def to_disk(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `save_pretrained` would write for these tensors: disk name -> tensor, in the order of writing."""
-    return revert_weight_conversion(model, dict(tensors))
+def _sortable(name: str) -> bool:
+    """Whether transformers can sort the name among others: not with digits like ², nor with thousands of them."""
+    try:
+        dot_natural_key(name)
+    except ValueError:
+        return False
+    return True
 
 
-def saved_together(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
-    """Names in memory, grouped so that each group can be turned into its disk form alone; in the order given.
+def misnumbered(load: Load) -> str | None:
+    """What is wrong with the numbers of joined tensors, if they are not 0, 1, 2 and so on.
 
-    Most families save every tensor by itself. Where several share a tensor on disk (fused projections), each of them
-    alone claims its name: those with a claim in common go together.
-
-    Args:
-        model: the grown model, on the meta device.
-        tensors: meta tensors of all names.
+    transformers joins whatever there is in order of the numbers: without expert 3, expert 4 would take its place.
     """
-    groups: dict[str, list[str]] = {}
-    claimed: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        claims = to_disk(model, {name: tensor})
-        owner = next((claimed[claim] for claim in claims if claim in claimed), name)
-        groups.setdefault(owner, []).append(name)
-        claimed.update(dict.fromkeys(claims, owner))
-    return [tuple(group) for group in groups.values()]
+    per_pattern: dict[str, list[list[str]]] = {}
+    for name, pattern in load.members:
+        if load.converter is not None and "*" in pattern:
+            per_pattern.setdefault(pattern, []).append(name.split("."))
+    for names in per_pattern.values():
+        for number, parts in enumerate(names):
+            others = [part for part, first in zip(parts, names[0], strict=False) if part != first]
+            # Apart from the first name, each differs from it in one part, which ends with its place in the order.
+            if len(parts) != len(names[0]) or (number and (len(others) != 1 or not _numbered(others[0], number))):
+                return f"{'.'.join(parts)} is where number {number} of {len(names)} should be"
+        if len(names) > 1:
+            zeroth = next(part for part, second in zip(*names[:2], strict=True) if part != second)
+            if not _numbered(zeroth, 0):
+                return f"{'.'.join(names[0])} is where number 0 of {len(names)} should be"
+    return None
+
+
+def _numbered(part: str, number: int) -> bool:
+    """Whether a part of a name is this number as Python writes it, after letters if there are any."""
+    return re.fullmatch(rf"(?:.*[^\d-])?{number}", part) is not None
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a folder stores the tensors of `model`: as its family is saved, but for those that stand as in memory.
+
+    The model is on the meta device. `as_is` are names of tensors that the folder has unconverted.
+    """
+
+    model: PreTrainedModel
+    as_is: frozenset[str] = frozenset()
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is on disk for these tensors in memory, by name on disk."""
+        converted = {name: tensor for name, tensor in tensors.items() if name not in self.as_is}
+        return revert_weight_conversion(self.model, converted) | {n: t for n, t in tensors.items() if n in self.as_is}
+
+    def together(self, tensors: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
+        """Names in memory, grouped so that each group can be stored alone; in the order given.
+
+        Most families save every tensor by itself. Where several share a tensor on disk (fused projections), each of
+        them alone claims its name: those with a claim in common go together.
+
+        Args:
+            tensors: meta tensors of all names.
+        """
+        groups: dict[str, list[str]] = {}
+        claimed: dict[str, str] = {}
+        for name, tensor in tensors.items():
+            claims = self.stored({name: tensor})
+            owner = next((claimed[claim] for claim in claims if claim in claimed), name)
+            groups.setdefault(owner, []).append(name)
+            claimed.update(dict.fromkeys(claims, owner))
+        return [tuple(group) for group in groups.values()]

@@ -28,3 +28,6 @@ TORCH: Mapping[str, torch.dtype] = {
 
 SAFETENSORS: Mapping[torch.dtype, str] = {dtype: name for name, dtype in TORCH.items()}
 """Dtype of torch -> name in a header."""
+
+FLOATING = frozenset(str(dtype).removeprefix("torch.") for dtype in TORCH.values() if dtype.is_floating_point)
+"""Names, in torch, of the dtypes that weights may have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +11,16 @@ from torch import Tensor
 
 from growc.growth.evaluate import Fetch, InMemory, evaluate
 from growc.growth.rewrite import Rewrite
+from growc.growth.units import over_units
 from growc.model import ModelGraph
-from growc.operators.operator import Replicas
+from growc.operators.matching import ByActivations
+from growc.operators.measures import Ranking, needs
+from growc.operators.scores import combined, drawn, parts
+from growc.operators.selection import ByReconstruction
+from growc.operators.sensitivity import BySensitivity
+from growc.operators.sensitivity import drawn as drawn_units
 from growc.operators.sites import MoeSite
-from growc.programs import Expr, Source, Take, sources
+from growc.programs import Expr, Pick, Source, Take, sources
 
 ROWS_AT_ONCE = 8
 """Experts whose squares are summed at a time: float64 copies stay small."""
@@ -41,7 +48,11 @@ class Grown:
     def dtype(self, name: str) -> torch.dtype:
         """See `Tensors.dtype`."""
         read = sorted(sources(self.rewrite.programs[name]))
-        assert read, f"the program of {name} reads no tensor of the source"
+        if not read:  # drawn anew: whole numbers as the model has them, all others as the source's weights are
+            drawn: torch.dtype = getattr(torch, self.rewrite.grown.tensors[name].dtype)
+            if not drawn.is_floating_point:
+                return drawn
+            read = [max(self.rewrite.source.tensors.values(), key=lambda tensor: tensor.size).name]
         return self.before.dtype(name if name in read else read[0])
 
     def rows(self, name: str, index: Tensor) -> Tensor:
@@ -61,6 +72,12 @@ class Grown:
         return self.rows(name, torch.arange(rows_of(self.rewrite.grown, name)))
 
 
+def chain(grown: Grown) -> list[Rewrite]:
+    """The growths, the first one first."""
+    before = chain(grown.before) if isinstance(grown.before, Grown) else []
+    return [*before, grown.rewrite]
+
+
 @dataclass(frozen=True)
 class _Widened:
     fetch: Fetch
@@ -78,31 +95,50 @@ def rows_of(graph: ModelGraph, name: str) -> int:
     return graph.tensors[name].shape[0] if graph.tensors[name].shape else 1
 
 
-def weight_norms(tensors: Tensors, sites: tuple[MoeSite, ...]) -> dict[int, tuple[float, ...]]:
-    """||w|| of every expert, over all its tensors, by layer: the score `weight_norm`.
-
-    See arXiv 2604.19835, Section 3.3.
-    """
-    norms: dict[int, tuple[float, ...]] = {}
-    for site in sites:
-        squares = torch.zeros(site.num_experts, dtype=torch.float64)
-        for name in site.expert_tensors:
-            for index in torch.arange(site.num_experts).split(ROWS_AT_ONCE):
-                squares[index] += tensors.rows(name, index).double().flatten(1).square().sum(dim=1)
-        norms[site.layer] = tuple(squares.sqrt().tolist())
-    return norms
+def weight_scores(rewrite: Rewrite, tensors: Tensors) -> dict[int, tuple[float, ...]]:
+    """The scores by layer of a measure that needs no run, the same as in a run; none where nothing is measured."""
+    measure = rewrite.operator.measure
+    if measure is None:
+        return {}
+    assert not needs(measure)
+    assert not isinstance(measure, ByReconstruction | ByActivations)
+    return {site.layer: _scores(rewrite, site, measure, tensors) for site in rewrite.mixtures}
 
 
-def allocated(rewrite: Rewrite, scores: dict[int, tuple[float, ...]]) -> dict[int, Replicas]:
-    """Replicas of every grown layer; `scores` is empty where the allocation needs none."""
-    return {site.layer: rewrite.operator.allocate(site, scores.get(site.layer)) for site in rewrite.sites}
+def _scores(rewrite: Rewrite, site: MoeSite, measure: Ranking | BySensitivity, tensors: Tensors) -> tuple[float, ...]:
+    if isinstance(measure, BySensitivity):
+        if measure.score == "random":
+            return drawn_units(site, rewrite.seed)
+        return _unit_norms(tensors, rewrite.source, site)
+    if measure.score == "random":
+        return drawn(site, rewrite.seed)
+    return combined(measure.over, [_norms(tensors, site, names) for names in parts(site, measure.over)])
+
+
+def _norms(tensors: Tensors, site: MoeSite, names: tuple[str, ...]) -> list[float]:
+    squares = torch.zeros(site.num_experts, dtype=torch.float64)
+    for name in names:
+        for index in torch.arange(site.num_experts).split(ROWS_AT_ONCE):
+            squares[index] += tensors.rows(name, index).double().flatten(1).square().sum(dim=1)
+    return squares.sqrt().tolist()
+
+
+def _unit_norms(tensors: Tensors, graph: ModelGraph, site: MoeSite) -> tuple[float, ...]:
+    def blocks(name: str) -> Iterator[tuple[range, Tensor]]:
+        count = rows_of(graph, name) if name in graph.tensors else 0
+        at_once = max(1, count * ROWS_AT_ONCE // site.num_experts)
+        for start in range(0, count, at_once):
+            held = range(start, min(start + at_once, count))
+            yield held, tensors.rows(name, torch.arange(held.start, held.stop)).double().square()
+
+    return tuple(over_units(site, blocks).sqrt().tolist())
 
 
 def _moves_rows(program: Expr) -> bool:
     match program:
         case Source():
             return True
-        case Take(x, _):
+        case Take(x, _) | Pick(x):
             return _moves_rows(x)
         case _:
             return False

@@ -1,127 +1,67 @@
-"""Safetensors files written tensor by tensor.
-
-The format puts the header first, and the safetensors library writes a file from tensors that are all in memory. Here
-names, dtypes and shapes are known beforehand, so the header is written first and the bytes follow as they come.
-"""
+"""The index of a training state, which torch keeps as a pickle, read without running what it may ask for."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from io import BufferedWriter
+import io
+import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from typing_extensions import override
 
-from growc.checkpoint.atomic import sync_folder, write_json
-from growc.checkpoint.dtypes import SAFETENSORS
-from growc.model.folder import INDEX, SINGLE
+from growc.files.strict import read_bytes
 
-SHARD_BYTES = 5 * 10**9
-"""The most tensor bytes of one file, unless a single tensor has more."""
+INDEX = ".metadata"
 
-
-@dataclass(frozen=True)
-class Slot:
-    """One tensor of a file to be written."""
-
-    name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return torch.Size(self.shape).numel() * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file to be written; its tensors in the order of their bytes."""
-
-    file: str
-    slots: tuple[Slot, ...]
-
-    def header(self) -> bytes:
-        """The length of the header and the header itself, padded so that data starts at a multiple of 8 bytes."""
-        # transformers refuses files that do not name the framework they are for.
-        fields: dict[str, object] = {"__metadata__": {"format": "pt"}}
-        offset = 0
-        for slot in self.slots:
-            fields[slot.name] = {
-                "dtype": SAFETENSORS[slot.dtype],
-                "shape": list(slot.shape),
-                "data_offsets": [offset, offset + slot.size],
-            }
-            offset += slot.size
-        text = json.dumps(fields, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        return len(self.header()) + sum(slot.size for slot in self.slots)
+_METADATA = (
+    "Metadata", "MetadataIndex", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata",
+    "TensorProperties", "StorageMeta", "_MEM_FORMAT_ENCODING",
+)  # fmt: skip
+_KNOWN = frozenset(
+    {
+        ("torch", "Size"),
+        ("torch.serialization", "_get_layout"),
+        ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+        ("collections", "OrderedDict"),
+        *((module, "PosixPath") for module in ("pathlib", "pathlib._local")),
+        *(("torch.distributed.checkpoint.metadata", name) for name in _METADATA),
+        *(("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+    }
+)
+"""All that an index that torch writes names; each only holds values."""
 
 
-def pack(slots: Iterable[Slot], limit: int) -> tuple[Shard, ...]:
-    """Distribute tensors over files of at most `limit` bytes of tensors, in order."""
-    files: list[list[Slot]] = [[]]
-    filled = 0
-    for slot in slots:
-        if files[-1] and filled + slot.size > limit:
-            files.append([])
-            filled = 0
-        files[-1].append(slot)
-        filled += slot.size
-    if len(files) == 1:
-        return (Shard(SINGLE, tuple(files[0])),)
-    count = len(files)
-    return tuple(
-        Shard(f"model-{number:05d}-of-{count:05d}.safetensors", tuple(held))
-        for number, held in enumerate(files, start=1)
-    )
+class _Unpickler(pickle.Unpickler):
+    @override
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if (module_name, global_name) not in _KNOWN:
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which no training state needs")
+        return super().find_class(module_name, global_name)
 
 
-class ShardWriter:
-    """Writes the tensors of `shards` into `folder`, in exactly the order that the shards plan."""
+class ShardsReader(FileSystemReader):
+    """torch's reader of shards in a folder, for folders that somebody else may have filled.
 
-    def __init__(self, folder: Path, shards: tuple[Shard, ...]) -> None:
-        self._folder = folder
-        self._shards = iter(shards)
-        self._slots: list[Slot] = []
-        self._file: BufferedWriter | None = None
+    Shards themselves are read by torch with `weights_only`.
+    """
 
-    def write(self, name: str, tensor: Tensor) -> None:
-        """Append one tensor."""
-        if not self._slots:
-            self._open(next(self._shards))
-        slot = self._slots.pop(0)
-        assert (slot.name, slot.dtype, slot.shape) == (name, tensor.dtype, tuple(tensor.shape)), (slot, name)
-        assert self._file is not None
-        self._file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    @override
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        """The index.
 
-    def close(self) -> None:
-        """Finish the last file."""
-        if self._file is not None:
-            self._file.close()
-            sync_folder(Path(self._file.name))
-            self._file = None
-
-    def _open(self, shard: Shard) -> None:
-        self.close()
-        self._slots = list(shard.slots)
-        self._file = (self._folder / shard.file).open("xb")
-        self._file.write(shard.header())
-
-
-def write_index(folder: Path, shards: tuple[Shard, ...], parameters: int) -> None:
-    """Write the index that names the file of every tensor, where there are several files."""
-    if len(shards) == 1:
-        return
-    weight_map: Mapping[str, str] = {slot.name: shard.file for shard in shards for slot in shard.slots}
-    size = sum(slot.size for shard in shards for slot in shard.slots)
-    metadata = {"total_parameters": parameters, "total_size": size}
-    write_json(folder / INDEX, {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))})
+        Raises:
+            OSError: it cannot be read.
+            pickle.UnpicklingError: it asks for what no index needs, or is damaged.
+        """
+        found = _Unpickler(io.BytesIO(read_bytes(Path(self.path) / INDEX))).load()
+        if not isinstance(found, Metadata) or not isinstance(found.storage_data, dict):
+            raise pickle.UnpicklingError("it is no index of shards")
+        for info in found.storage_data.values():
+            if Path(info.relative_path).name != info.relative_path:
+                raise pickle.UnpicklingError(f"it names the file {info.relative_path!r}, which is not beside it")
+        found.storage_meta = found.storage_meta or StorageMeta()
+        found.storage_meta.load_id = self.load_id
+        return found

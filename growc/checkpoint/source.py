@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from growc.checkpoint.conversion import Load, Loading
+from growc.checkpoint.conversion import Load, Loading, Storage, misnumbered
 from growc.checkpoint.dtypes import TORCH
 from growc.diagnostics import fail
+from growc.files.folder import WeightFiles
+from growc.files.headers import Entry
 from growc.growth.evaluate import InMemory
 from growc.model import ModelGraph
-from growc.model.folder import WeightFiles
-from growc.model.headers import Entry
 
 ALWAYS_DROPPED = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
 """Patterns of buffers in old checkpoints that transformers ignores in every family: they follow from the config."""
@@ -36,14 +37,23 @@ class FolderTensors:
     """
 
     def __init__(self, files: WeightFiles, model: PreTrainedModel, graph: ModelGraph) -> None:
-        self._files = files
+        self.files = files
         self._loading = Loading(model, files.location)
+        self._numbers = {name: number for number, name in enumerate(sorted(files.headers))}
         self._load_of: dict[str, Load] = {}
         self._dtypes: dict[str, torch.dtype] = {}
         self._stored_as: dict[str, str] = {}
         self._kept: tuple[Load, dict[str, Tensor]] | None = None
         shapes: dict[str, tuple[int, ...]] = {}
+        known = model.state_dict()
         for load in self._loading.loads:
+            for disk, _ in load.members:
+                entry = self._entry(disk)
+                # Whole numbers in the place of weights are quantized weights, without a config that says so.
+                if known[load.first].is_floating_point() != TORCH.get(entry.dtype, torch.bool).is_floating_point:
+                    self._unfit(disk, entry)
+            if fault := misnumbered(load):
+                self._differ([fault])
             try:
                 made = self._loading.convert(load, self._described)
             except (RuntimeError, ValueError) as error:
@@ -55,6 +65,12 @@ class FolderTensors:
         ignored = {*ALWAYS_DROPPED, *_ignored(model)}
         self.dropped = tuple(n for n in self._loading.unknown if any(re.search(p, n) for p in ignored))
         self._check(graph, shapes)
+        self._shapes = shapes
+        self.storage = Storage(model, self._unconverted(model))
+
+    def file_number(self, disk: str) -> int:
+        """The number, in the order of the files' names, of the file that holds a tensor on disk."""
+        return self._numbers[self.files.location[disk]]
 
     def dtype(self, name: str) -> torch.dtype:
         """See `Tensors.dtype`."""
@@ -62,30 +78,58 @@ class FolderTensors:
 
     def rows(self, name: str, index: Tensor) -> Tensor:
         """See `Fetch.rows`."""
-        return self._held(name).rows(name, index)
+        load = self._load_of[name]
+        if not len(index):
+            return torch.empty(0, *self._shapes[name][1:], dtype=self.dtype(name))
+        if not self._by_row(load, name):
+            return self._held(name, load).rows(name, index)
+        wanted, position = index.unique(return_inverse=True)
+        per_pattern: dict[str, list[tuple[str, str]]] = {}
+        for member in load.members:
+            per_pattern.setdefault(member[1], []).append(member)
+        members = tuple(held[row] for held in per_pattern.values() for row in wanted.tolist())
+        return self._held(name, Load(load.first, members, load.converter)).rows(name, position)
+
+    def _by_row(self, load: Load, name: str) -> bool:
+        """Whether every row is made of tensors of its own, one of each pattern, so that rows can be read alone."""
+        each = Counter(pattern for _, pattern in load.members)
+        return load.converter is not None and {*each.values()} == {self._shapes[name][0]}
 
     def std(self, name: str) -> float:
         """See `Fetch.std`."""
-        return self._held(name).std(name)
+        return self._held(name, self._load_of[name]).std(name)
 
-    def _held(self, name: str) -> InMemory:
-        load = self._load_of[name]
-        if self._kept is None or self._kept[0] is not load:
+    def _unconverted(self, model: PreTrainedModel) -> frozenset[str]:
+        """Names of tensors that stand in the folder as they are in memory, though the family is saved otherwise."""
+        saved = Storage(model).stored({name: torch.empty(shape, device="meta") for name, shape in self._shapes.items()})
+        loads = (load for load in self._loading.loads if load.converter is None and load.first not in saved)
+        return frozenset(load.first for load in loads if load.members[0][0] == load.first)
+
+    def _held(self, name: str, load: Load) -> InMemory:
+        if self._kept is None or self._kept[0] != load:
             self._kept = None  # frees the tensors before the next are read
             self._kept = load, self._loading.convert(load, self._read)
         return InMemory({name: self._kept[1][self._stored_as.get(name, name)]})
 
+    def _whole(self, name: str) -> Tensor:
+        return self._held(name, self._load_of[name]).tensors[name]
+
     def _entry(self, name: str) -> Entry:
-        return self._files.headers[self._files.location[name]].tensors[name]
+        return self.files.headers[self.files.location[name]].tensors[name]
 
     def _described(self, name: str) -> Tensor:
         entry = self._entry(name)
         if entry.dtype not in TORCH:
-            fail("GROW647", f"{name} is stored as {entry.dtype}", help="convert the checkpoint to bf16 first")
+            self._unfit(name, entry)
         return torch.empty(entry.shape, dtype=TORCH[entry.dtype], device="meta")
 
+    def _unfit(self, name: str, entry: Entry) -> NoReturn:
+        where = self.files.folder / self.files.location[name]
+        help = "convert the checkpoint to bf16 first"
+        fail("GROW647", f"{name} is stored as {entry.dtype} in {where}", help=help)
+
     def _read(self, name: str) -> Tensor:
-        entry, path = self._entry(name), self._files.folder / self._files.location[name]
+        entry, path = self._entry(name), self.files.folder / self.files.location[name]
         data = torch.empty(entry.end - entry.start, dtype=torch.uint8)
         try:
             with path.open("rb") as file:
@@ -107,7 +151,7 @@ class FolderTensors:
                 shapes[first] = shape
                 self._load_of[first], self._dtypes[first] = self._load_of[other], self._dtypes[other]
                 self._stored_as[first] = other
-            elif not torch.equal(self._held(first).tensors[first], self._held(other).tensors[other]):
+            elif not torch.equal(self._whole(first), self._whole(other)):
                 self._differ([f"{other} differs from {first}, to which the config ties it"])
 
     def _check(self, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -126,7 +170,7 @@ class FolderTensors:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         fail(
             "GROW641",
-            f"the weights in {self._files.folder} are not those of its config: {'; '.join(faults[:3])}{more}",
+            f"the weights in {self.files.folder} are not those of its config: {'; '.join(faults[:3])}{more}",
             help="write the checkpoint anew with `save_pretrained`",
         )
 

@@ -15,17 +15,27 @@ from growc.operators.grown_config import GROWN
 
 
 def grow_node(opened: Opened, stage: str) -> GrowNode:
-    """The grow stage called `stage`.
+    """The grow stage called `stage`: with the point of a sweep in front, unless all points share it.
 
     Raises:
-        GrowcError: GROW640, there is none.
+        GrowcError: there is none (GROW640), or one at each of several points (GROW651).
     """
     names = {node.name: node for node in opened.graph.nodes if node.arm == "main"}
+    alike = [name for name, node in names.items() if node.stage == stage]
+    if stage not in names and len(alike) > 1:
+        fail(
+            "GROW651",
+            f"stage {stage} differs between the points of the sweep",
+            help=f"choose one of {', '.join(alike[:6])}{' ...' if len(alike) > 6 else ''}, or leave the sweep out with "
+            "--set 'sweep={}'",
+            span=names[alike[0]].loaded.span("stages", names[alike[0]].position),
+        )
+    stage = stage if stage in names or not alike else alike[0]
     grows = {name: node for name, node in names.items() if isinstance(node, GrowNode)}
     if stage not in grows:
         known = f"grow stages: {', '.join(grows)}" if grows else "the spec has no grow stage"
         if stage in names:
-            span = opened.loaded.span("stages", names[stage].position)
+            span = names[stage].loaded.span("stages", names[stage].position)
             fail("GROW640", f"stage {stage} trains; only a grow stage can be run on a folder", help=known, span=span)
         near = difflib.get_close_matches(stage, grows, 1)
         fail("GROW640", f"the spec has no stage {stage!r}", help=f"did you mean {near[0]}?" if near else known)
@@ -41,7 +51,7 @@ def check_source(opened: Opened, node: GrowNode, found: ModelGraph, folder: Path
             "GROW645",
             f"{folder} is not the model that stage {node.name} grows: {'; '.join(faults[:3])}{more}",
             help=f"the stage grows the state {node.start}: give a checkpoint of it",
-            span=opened.loaded.span("stages", node.position),
+            span=node.loaded.span("stages", node.position),
         )
 
 

@@ -1,33 +1,25 @@
-"""A grown model as a Hugging Face folder, written tensor by tensor.
-
-Memory holds one group of tensors at a time: what the source has of it, what it grows into, and its form on disk. That
-is a few times the largest tensor in memory, and never the model.
-"""
+"""What lies beside the weights in a Hugging Face folder: config, tokenizer, lineage."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from growc.checkpoint.atomic import write_json
-from growc.checkpoint.conversion import saved_together, to_disk
-from growc.checkpoint.grown import Grown
-from growc.checkpoint.shards import Shard, ShardWriter, Slot, pack, write_index
+from growc.diagnostics import fail
+from growc.files.atomic import write_json
 from growc.model import ModelGraph
 from growc.model.build import load_config
 
-LINEAGE = "growc.json"
+LINEAGE = "growth.json"
 """File in a checkpoint that says where it came from."""
-
-TRAINING = "training"
-"""Folder of the training state inside a checkpoint of `growc run`."""
 
 COMPANIONS = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -41,57 +33,6 @@ def shell(config: Mapping[str, Any]) -> PreTrainedModel:
     """The model of a config on the meta device, which knows how its family is stored."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What will be written: names in memory that are written together, and the files that their tensors fill."""
-
-    model: PreTrainedModel
-    groups: tuple[tuple[str, ...], ...]
-    shards: tuple[Shard, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all weight files."""
-        return sum(shard.size for shard in self.shards)
-
-
-def plan_layout(graph: ModelGraph, grown: Grown, limit: int) -> Layout:
-    """Every file of the grown model, header and all, before a byte is read.
-
-    Args:
-        graph: the grown model.
-        grown: its tensors.
-        limit: the most tensor bytes of one file.
-    """
-    model = shell(graph.config)
-    metas = {
-        name: torch.empty(info.shape, dtype=grown.dtype(name), device="meta") for name, info in graph.tensors.items()
-    }
-    groups = saved_together(model, metas)
-    stored = [to_disk(model, {name: metas[name] for name in group}) for group in groups]
-    slots = [Slot(name, t.dtype, tuple(t.shape)) for written in stored for name, t in written.items()]
-    assert {slot.name for slot in slots} == to_disk(model, metas).keys(), "groups differ from the whole"
-    return Layout(model, tuple(groups), pack(slots, limit))
-
-
-@torch.no_grad()
-def write_weights(folder: Path, layout: Layout, grown: Grown) -> None:
-    """Fill `folder` with the weight files of `layout`."""
-    writer = ShardWriter(folder, layout.shards)
-    try:
-        for group in layout.groups:
-            _write_group(writer, layout.model, group, grown)
-    finally:
-        writer.close()
-    write_index(folder, layout.shards, grown.rewrite.grown.cost.total_params)
-
-
-def _write_group(writer: ShardWriter, model: PreTrainedModel, group: tuple[str, ...], grown: Grown) -> None:
-    """A function of its own, so that no tensor outlives its group."""
-    for name, tensor in to_disk(model, {name: grown.whole(name) for name in group}).items():
-        writer.write(name, tensor)
 
 
 def write_config(folder: Path, graph: ModelGraph, dtype: str | None) -> None:
@@ -116,13 +57,41 @@ def write_config(folder: Path, graph: ModelGraph, dtype: str | None) -> None:
 
 
 def companions(source: Path) -> list[Path]:
-    """Files of the source folder that go along unchanged."""
-    return sorted({file for pattern in COMPANIONS for file in source.glob(pattern) if file.is_file()})
+    """Files of the source folder that go along unchanged (GROW660: one cannot)."""
+    return sorted({file for pattern in COMPANIONS for file in _matching(source, pattern) if is_there(file)})
 
 
-def copy_companions(source: Path, folder: Path) -> None:
-    """Copy generation defaults and tokenizer; links are followed, as a cache of the hub consists of them."""
-    for file in companions(source):
+def _matching(source: Path, pattern: str) -> list[Path]:
+    """What has such a name; unlike `Path.glob`, links to nothing count."""
+    folder = (source / pattern).parent
+    if not os.path.lexists(folder):
+        return []
+    if not folder.is_dir():
+        _refuse(folder, "folder")
+    return [path for path in folder.iterdir() if fnmatchcase(path.name, (source / pattern).name)]
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; what has its name and is no regular file is refused (GROW660)."""
+    if os.path.lexists(path) and not path.is_file():
+        _refuse(path, "regular file")
+    return path.is_file()
+
+
+def _refuse(path: Path, wanted: str) -> NoReturn:
+    help = "fetch it, or remove it: the grown checkpoint would lack it"
+    fail("GROW660", f"{path} is no {wanted}, nor a link to one", help=help)
+
+
+def copy_companions(files: Sequence[Path], source: Path, folder: Path) -> None:
+    """Copy generation defaults and tokenizer; links are followed, as a cache of the hub consists of them.
+
+    Args:
+        files: of `companions`.
+        source: where they lie.
+        folder: where they go.
+    """
+    for file in files:
         target = folder / file.relative_to(source)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(file, target)

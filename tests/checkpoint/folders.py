@@ -13,12 +13,15 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.checkpoint.command import grow
+from growc.checkpoint.prepare import prepare
+from growc.checkpoint.request import Request
 from growc.diagnostics import Diagnostic
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.open import open_spec
 from growc.growth.rewrite import Rewrite
 from growc.model.build import load_config
 from tests.families import FAMILIES
+from tests.operators_cases import EXACT
 
 EXPLICIT = {"rule": "explicit", "replicas": [4, 1, 2, 1, 1, 3, 3, 1]}
 
@@ -42,7 +45,8 @@ class Place:
         return self.root / "test.growth.yaml"
 
     def grow(self, to: Path | None = None, *, stage: str = "upcycle", shard_bytes: int = 10**9) -> list[Diagnostic]:
-        return list(grow(self.spec, stage, self.source, to or self.grown, [], False, shard_bytes=shard_bytes))
+        request = Request(self.spec, stage, self.source, to or self.grown, shard_bytes=shard_bytes)
+        return list(grow(request, prepare))
 
 
 def source_model(family: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -71,7 +75,9 @@ def place(
 
 
 def write_spec(there: Place, family: str, *operators: dict[str, Any]) -> None:
-    stages = [{"name": "upcycle", "grow": [{"op": "expert_upcycling", **operator} for operator in operators]}]
+    """Operators are expert upcycling unless they say otherwise."""
+    grow = [given if "op" in given else {"op": "expert_upcycling", **EXACT, **given} for given in operators]
+    stages = [{"name": "upcycle", "grow": grow}]
     spec = {"growth": 1, "name": "test", "model": {"config": FAMILIES[family]}, "stages": stages}
     there.spec.write_text(json.dumps(spec))
 
@@ -91,7 +97,7 @@ def rewrites(there: Place) -> tuple[Rewrite, ...]:
     return next(open_spec(there.spec).graph.grow_nodes()).rewrites
 
 
-def in_memory(there: Place, *, steps: tuple[Rewrite, ...] = ()) -> dict[str, Tensor]:
+def in_memory(there: Place, *, steps: tuple[Rewrite, ...] = (), original_format: bool = True) -> dict[str, Tensor]:
     """What the in-memory executor makes of the source, as `save_pretrained` writes it."""
     loaded = AutoModelForCausalLM.from_pretrained(there.source)
     tensors: dict[str, Tensor] = dict(loaded.state_dict())
@@ -99,7 +105,7 @@ def in_memory(there: Place, *, steps: tuple[Rewrite, ...] = ()) -> dict[str, Ten
         wide = InMemory({name: tensor.float() for name, tensor in tensors.items()})
         tensors = {
             name: evaluate(program, torch.arange(step.grown.tensors[name].shape[0]), wide, torch.float32).to(
-                tensors[name].dtype
+                tensors[name].dtype if name in tensors else loaded.dtype
             )
             for name, program in step.programs.items()
         }
@@ -108,5 +114,5 @@ def in_memory(there: Place, *, steps: tuple[Rewrite, ...] = ()) -> dict[str, Ten
     missing = model.load_state_dict(tensors, strict=False)
     assert not missing.unexpected_keys
     assert set(missing.missing_keys) <= set(last.tied)
-    model.save_pretrained(there.root / "in_memory")
+    model.save_pretrained(there.root / "in_memory", save_original_format=original_format)
     return read(there.root / "in_memory")

@@ -3,94 +3,129 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM
 
-from growc.checkpoint.staging import staged
+from growc.checkpoint.command import grow, prepare_in_a_child
+from growc.checkpoint.request import Request
 from growc.diagnostics import GrowcError
+from growc.files.staging import open_staging
 from growc.model.build import load_config
 from tests.checkpoint.folders import Place, place, read
 from tests.families import FAMILIES
 
-GROW = """
+PREPARE = """
 import sys
 from pathlib import Path
-import growc.checkpoint.write as write
-from growc.checkpoint.command import grow
-from growc.checkpoint.shards import ShardWriter
-
-root, stop_after = Path(sys.argv[1]), int(sys.argv[2])
-real, written = ShardWriter.write, []
-
-def counted(self, name, tensor):
-    real(self, name, tensor)
-    written.append(name)
-    if len(written) == stop_after:
-        print("here", flush=True)
-        sys.stdin.read()
+from growc.checkpoint.making import Maker
+from growc.checkpoint.prepare import prepare
+from growc.checkpoint.request import Request
 
 def peak():
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
-def measured(*arguments):
+def measured(self):
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = peak()
-    real_weights(*arguments)
+    outputs = make(self)
     print(peak() - before)
+    return outputs
 
-ShardWriter.write = counted
-import growc.checkpoint.command as command
-real_weights, command.write_weights = command.write_weights, measured
-grow(root / "test.growth.yaml", "upcycle", root / "source", root / "grown", [], False, shard_bytes=10**7)
+make, Maker.make = Maker.make, measured
+root = Path(sys.argv[1])
+(root / "aside").mkdir()
+prepare(Request(root / "test.growth.yaml", "upcycle", root / "source", root / "grown"), root / "aside")
 """
 
 
-def start(there: Place, stop_after: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", GROW, str(there.root), str(stop_after)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def _forked(act: Callable[[], object]) -> int:
+    """Do it in a process of its own, which has all modules; returns its number."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop_after", [1, 30, 105])
-def test_a_killed_growth_leaves_no_destination_and_the_next_replaces_its_folder(
-    tmp_path: Path, stop_after: int
-) -> None:
-    there = place(tmp_path, "qwen3_moe", {})
-    with start(there, stop_after) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "here\n"
-        child.send_signal(signal.SIGKILL)
-    assert not there.grown.exists()
-    assert (tmp_path / "grown.partial").is_dir()
-    there.grow()
-    assert len(read(there.grown)) == 117
-    assert not (tmp_path / "grown.partial").exists()
+def test_killed_at_any_moment_the_next_call_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {"router": {"init": "split"}}, max_shard_size="100KB")
+    there.grow(tmp_path / "undisturbed", shard_bytes=10**5)
+    wanted = _files(tmp_path / "undisturbed")
+    began = time.monotonic()
+    os.waitpid(_forked(lambda: there.grow(tmp_path / "timed", shard_bytes=10**5)), 0)
+    lasts, draw = time.monotonic() - began, random.Random(0)
+    cut = 0
+    while cut < 100:
+        child = _forked(lambda: there.grow(shard_bytes=10**5))
+        time.sleep(draw.uniform(0, lasts))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        if there.grown.exists():  # it was whole before it was killed, or the name would lie
+            lasts *= 0.9
+        else:
+            lasts *= 1.02  # around the end, whatever else the machine does
+            cut += 1
+            there.grow(shard_bytes=10**5)
+        assert _files(there.grown) == wanted
+        shutil.rmtree(there.grown)
+        assert not (tmp_path / "grown.partial").exists()
 
 
 @pytest.mark.slow
 def test_two_growths_to_one_place(tmp_path: Path) -> None:
     there = place(tmp_path, "qwen3_moe", {})
-    with start(there, 30) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "here\n"
-        with pytest.raises(GrowcError, match="another process"):
-            there.grow()
-        child.communicate()
-    assert child.returncode == 0
+    with open_staging(there.grown, "somebody's"), pytest.raises(GrowcError, match="another process"):
+        there.grow()
+    there.grow()
     assert len(read(there.grown)) == 117
 
 
-def test_a_folder_that_is_being_filled_is_refused(tmp_path: Path) -> None:
-    with staged(tmp_path / "grown", 0), pytest.raises(GrowcError, match="GROW642"), staged(tmp_path / "grown", 0):
-        pass
-    assert (tmp_path / "grown").is_dir()
+def test_the_command_moves_bytes_without_torch(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {"router": {"init": "split"}})
+    command = "import sys; from growc.cli.main import main; main(standalone_mode=False); print(sorted(sys.modules))"
+    words = ["grow", str(there.spec), "--stage", "upcycle", "--from", str(there.source), "--to", str(there.grown)]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *words, "--verify"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    loaded = done.stdout.splitlines()[-1]
+    assert not any(f"'{heavy}'" in loaded for heavy in ("torch", "transformers", "numpy"))
+    there.grow(tmp_path / "again")
+    with_manifest = _files(there.grown)
+    assert with_manifest.pop("growc.manifest.json")
+    assert with_manifest == _files(tmp_path / "again")
+
+
+def test_the_child_hands_on_what_it_found(tmp_path: Path) -> None:
+    there = place(tmp_path, "qwen3_moe", {})
+    request = Request(there.spec, "upcylce", there.source, there.grown)
+    with pytest.raises(GrowcError) as caught:
+        grow(request, prepare_in_a_child)
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.help) == ("GROW640", "did you mean upcycle?")
+    assert not list(tmp_path.glob("grown*"))
 
 
 @pytest.mark.slow
@@ -100,13 +135,12 @@ def test_memory_is_bounded_by_the_largest_tensor_not_by_the_model(tmp_path: Path
     }  # fmt: skip
     there = Place(tmp_path)
     AutoModelForCausalLM.from_config(load_config(config)).save_pretrained(there.source)
-    stages = [{"name": "upcycle", "grow": [{"op": "expert_upcycling"}]}]
+    stages = [{"name": "upcycle", "grow": [{"op": "expert_upcycling", "experts": {"init": "drop"}}]}]
     there.spec.write_text(json.dumps({"growth": 1, "name": "t", "model": {"config": config}, "stages": stages}))
-    with start(there, -1) as child:
-        assert child.stdout is not None
-        grew = int(child.stdout.read()) * 1024
+    done = subprocess.run([sys.executable, "-c", PREPARE, str(tmp_path)], capture_output=True, text=True, check=True)
+    grew = int(done.stdout) * 1024
     largest = 64 * 2 * 256 * 128 * 4
-    written = sum(file.stat().st_size for file in there.grown.glob("*.safetensors"))
+    written = sum(file.stat().st_size for file in (tmp_path / "aside").glob("*.safetensors"))
     assert written > 40 * largest
     assert grew > largest, "the measurement sees tensors"
     assert grew < 6 * largest

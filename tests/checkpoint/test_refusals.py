@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from growc.checkpoint import staging
+from growc.checkpoint import prepare
 from growc.diagnostics import Diagnostic, GrowcError
 from growc.model.build import load_config
 from tests.checkpoint.folders import Place, place, read
 from tests.families import FAMILIES
+from tests.operators_cases import EXACT
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_stage_that_trains(there: Place) -> None:
 
 @pytest.mark.parametrize("score", ["gradient_squared", "saliency", "curvature"])
 def test_scores_that_need_gradients(there: Place, score: str) -> None:
-    operator = {"op": "expert_upcycling", "allocation": {"rule": "proportional", "score": score}}
+    operator = {"op": "expert_upcycling", **EXACT, "allocation": {"rule": "proportional", "score": score}}
     respec(there, stages=[{"name": "upcycle", "grow": [operator]}])
     found = refused(there.grow)
     assert found.code == "GROW312"
@@ -115,7 +116,7 @@ def test_a_file_where_the_new_folder_is_put_together(there: Place) -> None:
 
 def test_too_little_space(there: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(there.root)
-    monkeypatch.setattr(staging.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     assert refused(there.grow).code == "GROW643"
     assert nothing_left(there)
 
@@ -124,7 +125,7 @@ def test_a_full_disk_leaves_nothing(there: Place, monkeypatch: pytest.MonkeyPatc
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("growc.checkpoint.command.write_config", full)
+    monkeypatch.setattr("growc.checkpoint.prepare.write_config", full)
     found = refused(there.grow)
     assert (found.code, "No space left" in found.message) == ("GROW644", True)
     assert nothing_left(there)
@@ -139,7 +140,7 @@ def test_an_unforeseen_fault_leaves_nothing(there: Place, monkeypatch: pytest.Mo
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("growc.checkpoint.command.write_config", interrupted)
+    monkeypatch.setattr("growc.checkpoint.prepare.write_config", interrupted)
     with pytest.raises(KeyboardInterrupt):
         there.grow()
     assert nothing_left(there)
@@ -170,33 +171,30 @@ def test_a_truncated_file(there: Place, kept: int) -> None:
 
 
 def test_a_source_that_shrinks_while_it_is_read(there: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from growc.checkpoint import command
+    real = prepare.write_config
 
-    plan = command.plan_layout
-
-    def shrinking(*arguments: Any) -> Any:
-        layout = plan(*arguments)
+    def shrinking(*arguments: Any) -> None:
+        real(*arguments)
         path = there.source / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1000])
-        return layout
 
-    monkeypatch.setattr(command, "plan_layout", shrinking)
-    assert refused(there.grow).code == "GROW646"
-    assert nothing_left(there)
+    monkeypatch.setattr(prepare, "write_config", shrinking)
+    found = refused(there.grow)
+    assert (found.code, "model.safetensors" in found.message) == ("GROW654", True)
+    assert not there.grown.exists()
 
 
 def test_a_source_that_vanishes_while_it_is_read(there: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from growc.checkpoint import command
-
-    write = command.write_weights
-
-    def vanished(*arguments: Any) -> None:
+    def vanishing(*arguments: Any) -> Any:
         shutil.rmtree(there.source)
-        write(*arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(command, "write_weights", vanished)
+    real = prepare.recipes
+    respec(there, stages=[{"name": "upcycle", "grow": [{"op": "expert_upcycling", "router": {"init": "split"}}]}])
+    monkeypatch.setattr(prepare, "recipes", vanishing)
     found = refused(there.grow)
-    assert (found.code, "No such file" in found.message) == ("GROW646", True)
+    assert (found.code, "is gone" in found.message) == ("GROW654", True)
+    assert {path.name for path in there.root.iterdir()} == {"test.growth.yaml"}
 
 
 def test_a_missing_tensor(there: Place) -> None:
@@ -279,7 +277,7 @@ def test_a_quantized_folder(there: Place) -> None:
 
 
 def test_a_broken_lineage_file(there: Place) -> None:
-    (there.source / "growc.json").write_text("{")
+    (there.source / "growth.json").write_text("{")
     assert refused(there.grow).code == "GROW205"
     assert nothing_left(there)
 

@@ -1,0 +1,38 @@
+"""The model card of a grown checkpoint: the source's, with a section on the growth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from growc.checkpoint.write import is_there
+from growc.growth.graph import GrowNode
+from growc.model import ModelGraph
+from growc.operators.grown_config import loads
+from growc.plan.changes import settings
+from growc.plan.render import parameters
+
+CARD = "README.md"
+"""The file that the hub shows as a model's card."""
+
+
+def write_card(folder: Path, source: Path, node: GrowNode, before: ModelGraph, after: ModelGraph) -> None:
+    """Write the card of a model grown from the one in `source`; nothing in it depends on the time or on paths."""
+    card = source / CARD
+    text = card.read_bytes().rstrip() + b"\n\n" if is_there(card) else b""
+    (folder / CARD).write_bytes(text + _section(node, before, after).encode())
+
+
+def _section(node: GrowNode, before: ModelGraph, after: ModelGraph) -> str:
+    sizes = [(graph.cost.total_params, graph.cost.active_params) for graph in (before, after)]
+    (total, active), (grown, grown_active) = [tuple(map(parameters, size)) for size in sizes]
+    operators = "\n".join(f"- `{step.operator.op}`: {settings(step.operator)}" for step in node.rewrites)
+    return f"""## Growth
+
+This checkpoint was grown from another, not trained from scratch: {total} parameters became {grown}, {active} active
+ones {grown_active}. Stage `{node.stage}`, seed {node.training.seed}; it preserves the model {node.preserves}:
+
+{operators}
+
+It {loads(after.config)}. `growth.json` has the spec, the operators with all that they decided, and hashes of the
+source.
+"""

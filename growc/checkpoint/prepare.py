@@ -1,0 +1,228 @@
+"""The half of `growc grow` that knows models: from a spec and a folder to a byte plan, with what must be computed.
+
+It needs torch and transformers; `growc.files` does the rest, and needs neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from growc import __version__
+from growc.checkpoint.card import write_card
+from growc.checkpoint.conversion import Storage
+from growc.checkpoint.dtypes import FLOATING
+from growc.checkpoint.grown import Grown, Tensors, chain, weight_scores
+from growc.checkpoint.grown_training import grow_training, size_of
+from growc.checkpoint.making import Maker
+from growc.checkpoint.recipes import recipes
+from growc.checkpoint.request import Request
+from growc.checkpoint.sound import check_training
+from growc.checkpoint.source import FolderTensors
+from growc.checkpoint.stage import check_source, grow_node
+from growc.checkpoint.training import TRAINING
+from growc.checkpoint.write import LINEAGE, companions, copy_companions, is_there, shell, write_config
+from growc.diagnostics import Diagnostic, GrowcError, Severity, fail
+from growc.files.atomic import write_json
+from growc.files.folder import WeightFiles, read_folder
+from growc.files.layout import lay_out
+from growc.files.move import check_sources
+from growc.files.plan import Plan, Source
+from growc.files.planfile import write_plan
+from growc.files.space import check_room
+from growc.files.staging import check_space
+from growc.growth.decision import by_scores
+from growc.growth.graph import GrowNode
+from growc.growth.open import open_spec
+from growc.growth.rewrite import Rewrite, core_seconds, rewrite
+from growc.model import ModelGraph, ModelSource, inspect, resolve
+from growc.model.source import CONFIG, named, read_config
+from growc.operators.expert_pruning import ExpertPruning
+from growc.operators.measures import needs
+from growc.operators.work import spoken
+from growc.plan.render import TOLD_FROM
+from growc.spec.schema import Model
+
+
+def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
+    """Fill the empty folder `aside` with all of the grown checkpoint that is not moved from the source, and the plan.
+
+    Tensors keep their dtype and the source's layout on disk. The training state of a growc checkpoint is grown too.
+
+    Returns:
+        Warnings: GROW649 (tensors were left out).
+
+    Raises:
+        GrowcError: anything that keeps the folder from being grown.
+    """
+    key = request.key()
+    opened = open_spec(request.spec, request.overrides, allow_code=request.allow_code)
+    node = grow_node(opened, request.stage)
+    _refuse_several(node)
+    _refuse_gradients(node)
+    source = resolve(Model(path=str(request.source.absolute())), request.source)
+    dtype, beside = _dtype(source), companions(request.source)
+    with named(request.source / CONFIG):
+        graph = inspect(source.config, opened.graph.source.cost.sequence_length)
+    check_source(opened, node, graph, request.source)
+    if trained := os.path.lexists(training := request.source / TRAINING):
+        check_training(training, graph)
+    files = read_folder(request.source)
+    read = _sources(files)
+    tensors = FolderTensors(files, shell(source.config), graph)
+    grown, operators = _grown(node, graph, tensors)
+
+    after = grown.rewrite.grown
+    storage = Storage(shell(after.config), tensors.storage.as_is)
+    recipe = recipes(graph, tensors, grown, storage)
+    _announce(sum(map(core_seconds, chain(grown))))
+    outputs = lay_out(recipe.tensors.values(), request.shard_bytes)
+    plan = Plan(key, after.cost.total_params, read, outputs)
+    check_sources(plan, aside)
+    check_room(plan, aside)
+    write_config(aside, after, dtype)
+    copy_companions(beside, request.source, aside)
+    write_json(aside / LINEAGE, _lineage(node, source, files, operators))
+    write_card(aside, request.source, node, graph, after)
+    if trained:
+        steps = chain(grown)
+        check_space(aside, size_of(training, steps))
+        grow_training(training, aside / TRAINING, steps)
+    write_plan(aside, replace(plan, outputs=Maker(aside, outputs, recipe, grown, storage).make()))
+    return tuple(_warnings(request.source, tensors))
+
+
+def _announce(seconds: float) -> None:
+    """Tell someone who waits how long it will be."""
+    if seconds > TOLD_FROM:
+        sys.stderr.write(f"computing new weights takes about {spoken(seconds)} of one core\n")
+
+
+def _sources(files: WeightFiles) -> tuple[Source, ...]:
+    """The weight files in the order of their names, by which parts of the plan number them."""
+    paths = {name: (files.folder / name).absolute() for name in files.headers}
+    return tuple(
+        Source(str(paths[name]), header.size, paths[name].stat().st_mtime_ns, header.digest)
+        for name, header in sorted(files.headers.items())
+    )
+
+
+def _grown(node: GrowNode, graph: ModelGraph, tensors: Tensors) -> tuple[Grown, list[dict[str, Any]]]:
+    """The stage's operators, one on the other, settled on the model as it is; and what they decided."""
+    operators: list[dict[str, Any]] = []
+    for index, planned in enumerate(node.rewrites):
+        step = _replanned(node, index, planned, graph)
+        decision = by_scores(step, weight_scores(step, tensors))
+        tensors = Grown(decision.bound(step), tensors)
+        graph = tensors.rewrite.grown
+        settings = {"op": step.operator.op, **step.operator.model_dump(mode="json")}
+        operators.append(settings | decision.record())
+    assert isinstance(tensors, Grown)
+    return tensors, operators
+
+
+def _replanned(node: GrowNode, index: int, planned: Rewrite, graph: ModelGraph) -> Rewrite:
+    """The rewrite on the folder's own model: an earlier growth of it may have been settled by measurement."""
+    problems = list(planned.operator.problems(graph))
+    if problems:
+        place = ("stages", node.position, "grow", index)
+        raise GrowcError(Diagnostic(p.code, p.message, p.help, node.loaded.span(*place, *p.where)) for p in problems)
+    return rewrite(planned.operator, graph, seed=planned.seed, sequence_length=planned.sequence_length)
+
+
+def _refuse_several(node: GrowNode) -> None:
+    if node.others:
+        fail(
+            "GROW662",
+            f"stage {node.name} mixes {len(node.starts)} states, and `growc grow` reads one folder",
+            help="run the stage with `growc run`",
+            span=node.loaded.span("stages", node.position, "from"),
+        )
+
+
+def _refuse_gradients(node: GrowNode) -> None:
+    for index, planned in enumerate(node.rewrites):
+        operator = planned.operator
+        measure = operator.measure
+        field, lacking = "skipping", "what skipping would do is measured by running the model"
+        if not (isinstance(operator, ExpertPruning) and operator.skipping == "measure"):
+            field = next((name for name, value in operator if value == measure), "")
+            lacking = needs(measure) if measure is not None else None
+        if lacking:
+            fail(
+                "GROW312",
+                f"{lacking}, and `growc grow` reads weights only (stage {node.name})",
+                help="use `growc run`, or choose by the score weight_norm and measure no skipping",
+                span=node.loaded.span("stages", node.position, "grow", index, field),
+            )
+
+
+def _dtype(source: ModelSource) -> str | None:
+    """What the folder's config says, under the key of today's transformers or the former one.
+
+    Raises:
+        GrowcError: GROW202, if it names no floating dtype, or two.
+    """
+    given = {key: source.config[key] for key in ("dtype", "torch_dtype") if source.config.get(key) is not None}
+    faults = [
+        f"{key} is {name!r}, no floating dtype of torch"
+        for key, name in given.items()
+        if not isinstance(name, str) or name not in FLOATING
+    ]
+    if not faults and len({*given.values()}) > 1:
+        faults = [f"dtype is {given['dtype']}, and torch_dtype {given['torch_dtype']}"]
+    if faults:
+        fail("GROW202", f"{source.origin}/{CONFIG}: {faults[0]}", help="write the dtype of the weights, as `bfloat16`")
+    return next(iter(given.values()), None)
+
+
+def _lineage(
+    node: GrowNode, source: ModelSource, files: WeightFiles, operators: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Where the checkpoint comes from; nothing in it depends on the time or on paths, so equal calls write it alike."""
+    lineage = files.folder / LINEAGE
+    before = {"lineage": read_config(lineage)} if is_there(lineage) else {}
+    return {
+        "growc": __version__,
+        "stage": node.stage,
+        "from": node.origin,
+        "seed": node.training.seed,
+        "operators": operators,
+        "spec": node.loaded.values,
+        "source": {
+            "digest": source.digest,
+            "files": [{"name": name, "size": size, "header": digest} for name, size, digest in files.fingerprint()],
+            **before,
+        },
+    }
+
+
+def _warnings(folder: Path, tensors: FolderTensors) -> Iterator[Diagnostic]:
+    if tensors.dropped:
+        yield Diagnostic(
+            "GROW649",
+            f"{len(tensors.dropped)} tensors of {folder} were left out, {tensors.dropped[0]} among them",
+            "transformers ignores them in this family: they are no part of the language model",
+            severity=Severity.WARNING,
+        )
+
+
+def main(answer: int, asked: str) -> None:
+    """What `growc.checkpoint.command.prepare_in_a_child` starts; the answer goes into the pipe `answer`."""
+    values: dict[str, Any] = json.loads(asked)
+    failed = False
+    try:
+        diagnostics = prepare(Request.read(values["request"]), Path(values["aside"]))
+    except GrowcError as error:
+        failed, diagnostics = True, error.diagnostics
+    with os.fdopen(answer, "w") as stream:
+        json.dump({"failed": failed, "diagnostics": [asdict(one) for one in diagnostics]}, stream)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

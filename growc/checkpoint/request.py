@@ -1,0 +1,90 @@
+"""What a call of `growc grow` asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from growc.diagnostics import fail
+from growc.files.folder import WeightFiles, read_folder
+from growc.files.strict import read_bytes
+from growc.growth.code import code_digest
+
+SHARD_BYTES = 5 * 10**9
+"""The most tensor bytes of one file, unless a single tensor has more."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One grow stage of a spec on a checkpoint folder.
+
+    Args:
+        spec: the spec file.
+        stage: name of one of its grow stages.
+        source: a Hugging Face folder with the model that the stage grows.
+        to: a folder that does not exist.
+        overrides: `--set` values.
+        allow_code: whether `model.module` of the spec may run.
+        shard_bytes: the most tensor bytes of one weight file.
+    """
+
+    spec: Path
+    stage: str
+    source: Path
+    to: Path
+    overrides: tuple[str, ...] = ()
+    allow_code: bool = False
+    shard_bytes: int = SHARD_BYTES
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Request:
+        """A request that another process wrote by `dataclasses.asdict` as JSON."""
+        return cls(
+            Path(values["spec"]),
+            values["stage"],
+            Path(values["source"]),
+            Path(values["to"]),
+            tuple(values["overrides"]),
+            values["allow_code"],
+            values["shard_bytes"],
+        )
+
+    def key(self) -> str:
+        """A hash of all that the grown checkpoint depends on: an interrupted call resumes only what has the same.
+
+        Raises:
+            GrowcError: the spec or the source cannot be read.
+        """
+        if not self.source.is_dir():
+            help = "--from is a Hugging Face folder, or a checkpoint of a run"
+            fail("GROW650", f"{self.source} is not a folder", help=help)
+        files = read_folder(self.source)
+        asked = [
+            code_digest(),
+            _digest(self.spec),
+            self.stage,
+            self.overrides,
+            self.shard_bytes,
+            files.fingerprint(),
+            _small(files),
+        ]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def _small(files: WeightFiles) -> list[tuple[str, int, int]]:
+    """Name, size and time of the files beside the weights."""
+    try:
+        paths = [path for path in sorted(files.folder.iterdir()) if path.is_file() and path.name not in files.headers]
+        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    except OSError as error:
+        fail("GROW650", f"{error.filename or files.folder} cannot be read: {error.strerror}", help="see that it can be")
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except OSError as error:
+        fail("GROW001", f"cannot read {path}: {error.strerror}", help="check the path")
