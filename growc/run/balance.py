@@ -16,15 +16,18 @@ from growc.spec.schema import Balance
 class Load:
     """Counts the tokens that every expert gets, by layer, through hooks on the routers.
 
+    With gradients it keeps what losses need: mean probabilities of experts, and the mean square of logsumexp(logits).
     `counts` is of shape (layers, experts) for models whose layers agree, else one row per layer of its own length.
     """
 
-    def __init__(self, model: nn.Module, sites: tuple[MoeSite, ...], *, probabilities: bool) -> None:
+    def __init__(self, model: nn.Module, sites: tuple[MoeSite, ...], balance: Balance | None = None) -> None:
         self.sites = sites
         self.routers = [model.get_submodule(site.router) for site in sites]
         self.counts: dict[int, Tensor] = {}
         self.mean_probability: dict[int, Tensor] = {}
-        self._probabilities = probabilities
+        self.mean_squares: dict[int, Tensor] = {}
+        self._squares = balance is not None and balance.z_loss > 0
+        self._probabilities = balance is not None and balance.method == "auxiliary"
         self._hooks = [
             router.register_forward_hook(self._hook(site)) for site, router in zip(sites, self.routers, strict=True)
         ]
@@ -42,6 +45,8 @@ class Load:
             else:
                 counts, logits = torch.bincount(chosen.flatten(), minlength=site.num_experts), routed[0]
             self.counts[site.layer] = self.counts.get(site.layer, 0) + counts.detach()
+            if self._squares:
+                self.mean_squares[site.layer] = logits.float().logsumexp(dim=-1).square().mean()
             if self._probabilities:
                 self.mean_probability[site.layer] = logits.float().softmax(dim=-1).mean(dim=0)
 
@@ -70,6 +75,11 @@ def auxiliary_loss(load: Load, counts: dict[int, Tensor], coefficient: float) ->
     return coefficient * torch.stack(terms).mean()
 
 
+def z_loss(load: Load, coefficient: float) -> Tensor:
+    """Coefficient * mean over layers and tokens of logsumexp(logits)^2 (ST-MoE, arXiv 2202.08906, Section 3.3)."""
+    return coefficient * torch.stack(list(load.mean_squares.values())).mean()
+
+
 @torch.no_grad()
 def update_selection_bias(load: Load, counts: dict[int, Tensor], rate: float) -> None:
     """b_e += rate * sign(mean count - count_e) with global counts (loss-free balancing, arXiv 2408.15664)."""
@@ -77,11 +87,6 @@ def update_selection_bias(load: Load, counts: dict[int, Tensor], rate: float) ->
         bias, count = selection_bias(router), counts[site.layer].float()
         assert bias is not None
         bias += rate * torch.sign(count.mean() - count)
-
-
-def wants_probabilities(balance: Balance) -> bool:
-    """Whether training needs the routers' mean probabilities."""
-    return balance.method == "auxiliary"
 
 
 def violation(counts: dict[int, Tensor]) -> float:

@@ -15,8 +15,8 @@ from types import FrameType
 
 import psutil
 
-from growc.checkpoint.atomic import read_json
-from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, Span, fail
+from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, fail
+from growc.files.atomic import read_json
 from growc.growth.graph import TrainNode
 from growc.growth.open import Opened, open_spec
 from growc.model import fetch
@@ -113,11 +113,12 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str]
     write_plan(plan, folder.plan)
     (folder.path / STOP).unlink(missing_ok=True)
     (folder.path / OUTCOME).unlink(missing_ok=True)
-    if opened.source.kind == "hub":
-        echo(f"fetching {opened.source.origin}")
-        fetch(opened.source)
+    for source in (root.source for root in opened.models):
+        if source.kind == "hub":
+            echo(f"fetching {source.origin}")
+            fetch(source)
     echo("preparing data")
-    vocabulary = opened.graph.source.config["vocab_size"]
+    vocabulary = min(root.model.config["vocab_size"] for root in opened.models)  # all models read the same tokens
     corpus = prepare(spec.data, vocabulary, folder.data, opened.loaded.base_dir, spec.training.seed)
     _same_data(folder, corpus)
     for node in opened.graph.nodes:
@@ -163,8 +164,6 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitC
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
-        # A restarted rank must not meet the addresses of its dead peers (pytorch#135712).
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
@@ -205,9 +204,4 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitC
 
 def _diagnostics(folder: RunFolder) -> list[Diagnostic]:
     """What the ranks found, as they left it."""
-    return [
-        Diagnostic(
-            d["code"], d["message"], d["help"], Span(**d["span"]) if d["span"] else None, Severity(d["severity"])
-        )
-        for d in read_json(folder.path / OUTCOME)["diagnostics"]
-    ]
+    return [Diagnostic.read(values) for values in read_json(folder.path / OUTCOME)["diagnostics"]]

@@ -68,7 +68,8 @@ def build_model(config: Mapping[str, Any], layout: Layout, device: torch.device,
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(hf_config, dtype=torch.float32)
     if layout.fsdp > 1:
-        wanted = DistributedConfig(fsdp_size=layout.fsdp, ep_size=layout.ep)
+        # Stages before the first mixture have no experts to be spread.
+        wanted = DistributedConfig(fsdp_size=layout.fsdp, ep_size=layout.ep if model.ep_plan else 1)
         distributed, _, mesh = type(model).prepare_distribute_model(wanted)
         if model.all_tied_weights_keys:
             _leave_tied_to_the_root(model)

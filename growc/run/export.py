@@ -13,14 +13,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc import __version__
-from growc.checkpoint.atomic import commit, write_json
-from growc.checkpoint.write import LINEAGE, TRAINING, write_config
+from growc.checkpoint.training import TRAINING, State, write_state
+from growc.checkpoint.write import LINEAGE, write_config
+from growc.files.atomic import commit, write_json
 from growc.model import ModelGraph
 from growc.model.build import canonical, load_config
 from growc.operators.operator import Replicas
 from growc.run.distribute import full, named_state
-from growc.run.optimizer import State
-from growc.run.state import write_state
 
 
 def save_checkpoint(

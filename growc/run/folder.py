@@ -32,10 +32,9 @@ class RunFolder:
         """The tokenized data."""
         return self.path / "data"
 
-    @property
-    def source(self) -> Path:
-        """The source model's state, as the first stages load it."""
-        return self.path / "source"
+    def source(self, key: str, seed: int | None) -> Path:
+        """A source model's state, as the first stages load it; `seed` is that of its weights, if they are drawn."""
+        return self.path / "source" / (key[:16] + ("" if seed is None else f"-{seed}"))
 
     def scratch(self, node: str) -> Path:
         """The fresh state from which node `node` starts."""

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.checkpoint.training import State
 from growc.diagnostics import fail
+from growc.growth.decision import Decision, by_scores
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph
 from growc.nn.duplicates import as_duplicated
-from growc.operators.grown_config import GROWN
-from growc.operators.operator import Replicas
+from growc.nn.released import as_released
+from growc.operators.expert_pruning import ExpertPruning
+from growc.operators.grown_config import routes_exclusively
+from growc.operators.matching import ByActivations
+from growc.operators.measures import Ranking
+from growc.operators.operator import Moments, Replicas
+from growc.operators.scores import parts
+from growc.operators.selection import ByReconstruction
+from growc.operators.sensitivity import BySensitivity
 from growc.operators.sites import MoeSite
+from growc.programs import of_parent, sources
 from growc.run.distribute import build_model, named_state
 from growc.run.layout import Layout
 from growc.run.losses import validation_losses
-from growc.run.optimizer import State
+from growc.run.matching import unit_orders
+from growc.run.reconstruction import pruned
 from growc.run.scores import expert_scores
+from growc.run.sensitivity import unit_scores
 from growc.run.sharded import Sharded, grow_tensor
+from growc.run.skipping import Skipping, measure_skipping
 from growc.spec.training import Precision
 
 Windows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
@@ -37,12 +50,11 @@ class Prediction:
 
 
 @dataclass
-class Decision:
-    """What one operator decided at run time, as the journal records it."""
+class DryRun:
+    """What free top-K over siblings costs: losses by window, and the share of colliding selections by layer."""
 
-    op: str
-    replicas: dict[int, Replicas]
-    scores: dict[int, tuple[float, ...]] = field(default_factory=dict[int, tuple[float, ...]])
+    losses: Tensor
+    collisions: dict[int, float]
 
 
 @dataclass
@@ -56,6 +68,14 @@ class Place:
     windows: Windows
 
 
+@dataclass
+class Parent:
+    """A model that grows, or is one of several that are mixed, and the state of its optimizer."""
+
+    model: PreTrainedModel
+    state: State
+
+
 def predict(
     model: PreTrainedModel, graph: ModelGraph, replicas: dict[MoeSite, Replicas], place: Place
 ) -> Prediction | None:
@@ -63,48 +83,86 @@ def predict(
 
     None for a source that routes exclusively already: its groups are not plain duplicates.
     """
-    if GROWN in graph.config and "replicas" in str(graph.config[GROWN]):
+    if routes_exclusively(graph.config):
         return None
     with as_duplicated(model, replicas) as seen:
         losses = validation_losses(model, place.windows, place.device, place.precision)
     return Prediction(losses, {layer: k.mean for layer, k in seen.items()})
 
 
+def dry_run(model: PreTrainedModel, sites: tuple[MoeSite, ...], place: Place) -> DryRun:
+    """What a release of siblings will do, before anything changes: the exclusive model with plain top-K."""
+    with as_released(model, sites) as seen:
+        losses = validation_losses(model, place.windows, place.device, place.precision)
+    return DryRun(losses, {layer: collisions.rate for layer, collisions in seen.items()})
+
+
 def allocate(
-    planned: Rewrite,
-    model: PreTrainedModel,
-    state: State,
-    batches: Callable[[int], list[Tensor]],
-    place: Place,
+    planned: Rewrite, parents: Sequence[Parent], batches: Callable[[int], list[Tensor]], place: Place
 ) -> Decision:
-    """The replicas of every layer, from scores that all ranks agree on where the rule needs them."""
-    operator, sites = planned.operator, planned.sites
-    if not operator.measured:
-        return Decision(operator.op, {site.layer: operator.allocate(site) for site in sites})
-    rule = operator.allocation  # pyright: ignore[reportAttributeAccessIssue]
-    names = {name for site in sites for name in site.expert_tensors}
+    """What the operator decides, from measurements that all ranks agree on where it needs some."""
+    sites, seed = planned.mixtures, planned.seed
+    model, state = parents[0].model, parents[0].state
+    match planned.operator.measure:
+        case None:
+            return by_scores(planned, {})
+        case ByReconstruction() as how:
+            assert isinstance(planned.operator, ExpertPruning)
+            return pruned(planned, how, planned.operator, model, batches(how.batches), place.precision, place.device)
+        case ByActivations() as how:
+            models = [parent.model for parent in parents]
+            units = unit_orders(models, planned.networks, batches(how.batches), place.precision, place.device)
+            return replace(by_scores(planned, {}), units=units)
+        case BySensitivity() as how:
+            return by_scores(planned, unit_scores(how, model, sites, batches, place.precision, place.device, seed))
+        case rule:
+            _has_curvature(rule, sites, state)
+            scores = expert_scores(rule, model, state, sites, batches, place.precision, place.device, seed)
+            return by_scores(planned, scores)
+
+
+def _has_curvature(rule: Ranking, sites: tuple[MoeSite, ...], state: State) -> None:
+    names = {name for site in sites for names in parts(site, rule.over) for name in names}
     if rule.score == "curvature" and not all("exp_avg_sq" in state.get(name, {}) for name in names):
         fail(
             "GROW310",
             "the curvature score needs Adam's second moment, and the source state has none for its experts",
             help="train the source with adamw in an earlier stage, or use score: gradient_squared",
         )
-    scores = expert_scores(rule.score, model, state, sites, batches(rule.batches), place.precision, place.device)
-    return Decision(operator.op, {s.layer: operator.allocate(s, scores[s.layer]) for s in sites}, scores)
+
+
+def skipping(
+    planned: Rewrite,
+    model: PreTrainedModel,
+    graph: ModelGraph,
+    batches: Callable[[int], list[Tensor]],
+    place: Place,
+) -> Skipping | None:
+    """What dynamic skipping would do to the pruned model, if its operator asks."""
+    match planned.operator:
+        case ExpertPruning(skipping="measure") as operator:
+            layers = {site.layer for site in planned.sites}
+            sites = tuple(site for site in graph.moe if site.layer in layers)
+            parts = batches(operator.skipping_batches)
+            return measure_skipping(model, sites, parts, place.windows, place.precision, place.device)
+        case _:
+            return None
 
 
 def apply(
-    planned: Rewrite, decision: Decision, model: PreTrainedModel, state: State, place: Place
+    planned: Rewrite, decision: Decision, parents: Sequence[Parent], place: Place
 ) -> tuple[PreTrainedModel, ModelGraph, State]:
-    """Write the grown model and its optimizer state; the source stays as it is.
+    """Write the grown model and its optimizer state; its parents stay as they are.
 
-    Both models live in memory at once, each as shards; no tensor is gathered whole.
+    All models live in memory at once, each as shards; no tensor is gathered whole.
     """
-    bound = planned.bound(decision.replicas)
+    bound = decision.bound(planned)
     grown = build_model(bound.grown.config, place.layout, place.device, place.seed)
-    targets, sources = named_state(grown), named_state(model)
+    targets = named_state(grown)
+    read = {of_parent(i, n): t for i, parent in enumerate(parents) for n, t in named_state(parent.model).items()}
+    state = {of_parent(i, n): entry for i, parent in enumerate(parents) for n, entry in parent.state.items()}
     assert set(targets) == set(bound.programs), sorted(set(targets) ^ set(bound.programs))
-    fetch = Sharded(sources)
+    fetch = Sharded(read)
     with torch.no_grad():
         for name, tensor in targets.items():
             grow_tensor(bound.programs[name], tensor, fetch)
@@ -117,12 +175,14 @@ def _grow_state(bound: Rewrite, targets: dict[str, Tensor], state: State) -> Sta
     kinds = sorted({key for entry in state.values() for key in entry if key != "step"})
     moments = {kind: Sharded({name: e[kind] for name, e in state.items() if kind in e}) for kind in kinds}
     for name, programs in bound.moments.items():
-        if name not in state or not programs.keep_step:
+        read = _read(programs) or {name}
+        if not programs.keep_step or not read <= state.keys():
             continue
-        entry = {"step": state[name]["step"].clone()} if "step" in state[name] else {}
+        steps = [state[source]["step"] for source in sorted(read) if "step" in state[source]]
+        entry = {"step": torch.stack(steps).amin()} if steps else {}
         for kind in kinds:
             program = programs.second if kind == "exp_avg_sq" else programs.first
-            if kind not in state[name] or program is None:
+            if program is None or not all(kind in state[source] for source in read):
                 continue
             entry[kind] = torch.empty_like(targets[name])
             grow_tensor(program, entry[kind], moments[kind])
@@ -130,6 +190,12 @@ def _grow_state(bound: Rewrite, targets: dict[str, Tensor], state: State) -> Sta
     return grown
 
 
+def _read(programs: Moments) -> frozenset[str]:
+    return frozenset[str]().union(*(sources(p) for p in (programs.first, programs.second) if p is not None))
+
+
 def replan(planned: Rewrite, graph: ModelGraph) -> Rewrite:
     """The rewrite on the model as it is: an earlier growth may have been settled by measurement."""
-    return rewrite(planned.operator, graph, seed=planned.seed, sequence_length=planned.sequence_length)
+    return rewrite(
+        planned.operator, graph, seed=planned.seed, sequence_length=planned.sequence_length, parents=planned.parents
+    )

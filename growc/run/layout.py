@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from growc.diagnostics import fail
 from growc.model import ModelGraph
+from growc.operators.grown_config import shares_weights
 from growc.spec.schema import Parallel
 
 
@@ -37,6 +38,9 @@ def layout(parallel: Parallel, ranks: int, models: list[ModelGraph]) -> Layout:
     if ranks % ep:
         fail("GROW620", f"parallel.ep {ep} does not divide {ranks} ranks", help="choose a divisor of the ranks")
     for model in models:
+        if ep > 1 and shares_weights(model.config):
+            fail("GROW624", f"experts that share weights do not divide into {ep} expert-parallel ranks",
+                 help="leave parallel.ep at 1 for this model")  # fmt: skip
         for site in model.moe:
             if site.num_experts % ep:
                 fail(

@@ -12,12 +12,15 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from growc.checks.findings import Context, Findings, Invariant
+from growc.checks.findings import Context, Findings, Invariant, strictest
 from growc.diagnostics import Diagnostic, Severity, fail
-from growc.growth.graph import GrowNode
+from growc.growth.graph import GrowNode, State
+from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
 from growc.run.data import open_corpus, prepare
 from growc.run.distribute import build_model
+from growc.run.folder import RunFolder
+from growc.run.foretold import dry_run_says, prediction_says, skipping_says
 from growc.run.layout import Layout
 from growc.run.losses import validation_losses, validation_windows
 from growc.run.source import write_source
@@ -31,25 +34,23 @@ def measure(context: Context) -> Findings:
         GrowcError: the spec has no data, the source has no weights, or no growth starts from it.
     """
     spec = context.loaded.spec
-    nodes = [node for node in context.graph.grow_nodes() if node.start.node is None]
+    nodes = [node for node in context.graph.grow_nodes() if node.starts == (State(None),)]
+    measurable = [node for node in nodes if node.root.source.kind != "config"]
     if spec.data is None:
         fail("GROW451", "there is no data to measure on", help="add a data section to the spec",
              span=context.loaded.span("name"))  # fmt: skip
-    if context.source.kind == "config" or not nodes:
+    if not measurable:
         what = "the model is only a config, without weights" if nodes else "no growth starts from the source itself"
         fail("GROW452", f"nothing can be measured before the run: {what}",
              help="the run measures every growth; `growc check` without --measure proves the operators on a twin",
              span=context.loaded.span("model"))  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="growc-measure-") as folder:
         root = Path(folder)
-        prepare(
-            spec.data, context.graph.source.config["vocab_size"], root / "data", context.loaded.base_dir,
-            spec.training.seed,
-        )  # fmt: skip
-        write_source(root / "source", context.loaded, context.source, spec.training.seed)
+        vocabulary = min(node.root.model.config["vocab_size"] for node in measurable)
+        prepare(spec.data, vocabulary, root / "data", context.loaded.base_dir, spec.training.seed)
         dist.init_process_group("gloo", init_method=f"file://{root / 'meeting'}", world_size=1, rank=0)
         try:
-            return sum((_measure(context, node, root) for node in nodes), Findings())
+            return sum((_measure(context, node, root) for node in measurable), Findings())
         finally:
             dist.destroy_process_group()
 
@@ -60,8 +61,11 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
     corpus = open_corpus(root / "data")
     windows = validation_windows(corpus.validation, spec.data.sequence_length, spec.data.validation.sequences)
     place = growing.Place(Layout(1, 1), device, node.training.precision, node.training.seed, windows)
-    model = build_model(context.graph.source.config, place.layout, device, place.seed)
-    _, state = load_state(root / "source", model)
+    source = RunFolder(root).source(node.root.key, place.seed if node.root.source.drawn else None)
+    if not source.exists():
+        write_source(source, node.root, node.loaded.base_dir, place.seed)
+    model = build_model(node.root.model.config, place.layout, device, place.seed)
+    _, state = load_state(source, model)
     before = validation_losses(model, windows, device, place.precision).mean()
 
     tokens = corpus.part(node.data) if node.data else None
@@ -72,20 +76,24 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
         length = context.graph.source.cost.sequence_length
         return [torch.from_numpy(tokens.batch(place.seed, i, sequences, length)) for i in range(count)]
 
-    graph, detail = context.graph.source, ""
+    graph, detail = node.root.model, ""
     for index, rewrite in enumerate(node.rewrites):
         planned = growing.replan(rewrite, graph)
-        decision = growing.allocate(planned, model, state, batches, place)
-        replicas = {site: decision.replicas[site.layer] for site in planned.sites}
-        prediction = growing.predict(model, graph, replicas, place) if index == 0 else None
+        decision = growing.allocate(planned, [growing.Parent(model, state)], batches, place)
+        replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
+        law = index == 0 and planned.operator.duplicates
+        prediction = growing.predict(model, graph, replicas, place) if law else None
         if prediction:
-            loss = float(prediction.losses.mean())
-            detail = (
-                f"plain duplication is predicted to end at {loss:.4f} ({loss - float(before):+.4f} nats, K_eff law)"
-            )
-        model, graph, state = growing.apply(planned, decision, model, state, place)
+            detail = prediction_says(float(before), prediction)
+        if isinstance(planned.operator, ReleaseSiblings):
+            detail = dry_run_says(float(before), growing.dry_run(model, planned.mixtures, place))
+        model, graph, state = growing.apply(planned, decision, [growing.Parent(model, state)], place)
+        if skipping := growing.skipping(planned, model, graph, batches, place):
+            now = validation_losses(model, windows, device, place.precision).mean()
+            detail = skipping_says(float(now), skipping)
     after = validation_losses(model, windows, device, place.precision).mean()
-    increase, limit = float(after - before), spec.invariants.loss.max_increase if spec.invariants.loss else None
+    increase = float(after - before)
+    limit, loaded = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase) or (None, None)
     broken = limit is not None and not increase <= limit  # a NaN does not pass
     invariant = Invariant(
         "loss", node.name, "broken" if broken else "held", increase, limit,
@@ -94,6 +102,6 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
     finding = Diagnostic(
         "GROW450", f"growth in stage {node.name} raises the validation loss by {increase:.2e} nats, over {limit}",
         "relax invariants.loss.max_increase, or grow with an exact operator",
-        context.loaded.span("invariants", "loss", "max_increase"), Severity.ERROR,
+        loaded.span("invariants", "loss", "max_increase") if loaded else None, Severity.ERROR,
     )  # fmt: skip
     return Findings((finding,) if broken else (), (invariant,))

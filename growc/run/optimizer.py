@@ -9,14 +9,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from growc.checkpoint.training import State
 from growc.run.distribute import local
 from growc.spec.schema import AdamW, Optimizer, Schedule, Wsd
 
 STATE: dict[str, set[str]] = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
 """Names of the state tensors of each optimizer; all but the step have the parameter's shape."""
-
-State = dict[str, dict[str, Tensor]]
-"""Parameter name -> {moment name or "step": tensor}."""
 
 
 def build_optimizer(spec: Optimizer, named: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:

@@ -1,6 +1,9 @@
-"""Utility of experts, measured over calibration batches under any sharding (arXiv 2604.19835, Section 3.3)."""
+"""Utility of experts, measured over calibration batches under any sharding (arXiv 2604.19835, Section 4.2)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -8,11 +11,12 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from growc.operators.allocation import Score
+from growc.checkpoint.training import State
+from growc.operators.measures import Ranking
+from growc.operators.scores import combined, drawn, parts
 from growc.operators.sites import MoeSite
 from growc.run.distribute import local, named_state, reshard
 from growc.run.losses import precision, token_losses
-from growc.run.optimizer import State
 from growc.run.sharded import rows_held
 from growc.spec.training import Precision
 
@@ -20,36 +24,69 @@ EPSILON = 1e-8
 """Keeps the curvature score finite where Adam has seen no gradient."""
 
 
+class Part(NamedTuple):
+    """Tensors of a layer's experts that are scored together."""
+
+    site: MoeSite
+    names: tuple[str, ...]
+
+
 def expert_scores(
-    score: Score,
+    rule: Ranking,
     model: PreTrainedModel,
     optimizer: State,
     sites: tuple[MoeSite, ...],
-    batches: list[Tensor],
+    batches: Callable[[int], list[Tensor]],
     kind: Precision,
     device: torch.device,
+    seed: str,
 ) -> dict[int, tuple[float, ...]]:
     """The score of every expert of every site, by layer; the same numbers on every rank.
 
-    With w the weights of an expert (all its tensors), g the gradient of the loss of one whole batch and v Adam's
-    second moment: weight_norm = ||w||, gradient_squared = ||g||^2, saliency = ||w|| ||g||,
-    curvature = ||g||^2 / (||v|| + 1e-8); means over the batches.
+    With w the weights of an expert (those of its tensors that `rule.over` names), g the gradient of the loss of one
+    whole batch and v Adam's second moment: weight_norm = ||w||, gradient_squared = ||g||^2, saliency = ||w|| ||g||,
+    curvature = ||g||^2 / (||v|| + 1e-8); means over the batches. `random` is drawn.
 
     Args:
-        score: which.
+        rule: which score, over what.
         model: the source model, laid out over the ranks.
         optimizer: its optimizer's state, for curvature.
         sites: the layers.
-        batches: this rank's share of every calibration batch, each of shape (sequences, sequence_length + 1).
+        batches: gives this rank's share of so many calibration batches, each of shape
+            (sequences, sequence_length + 1).
         kind: precision of the forward and backward.
         device: of this rank.
+        seed: of the growth step, for `random`.
     """
-    weights = {site.layer: _squares(site, named_state(model)) for site in sites}
-    if score == "weight_norm":
-        return {layer: _listed(squares.sqrt()) for layer, squares in weights.items()}
+    if rule.score == "random":
+        return {site.layer: drawn(site, seed) for site in sites}
+    wanted = {site.layer: [Part(site, names) for names in parts(site, rule.over)] for site in sites}
+    flat = [part for of_layer in wanted.values() for part in of_layer]
+    if rule.score == "weight_norm":
+        state = named_state(model)
+        found = {part: _squares(part, state).sqrt() for part in flat}
+    else:
+        found = _over_batches(rule, model, optimizer, flat, batches(rule.batches), kind, device)
+    return {
+        layer: combined(rule.over, [found[part].tolist() for part in of_layer]) for layer, of_layer in wanted.items()
+    }
 
-    totals = {site.layer: torch.zeros(site.num_experts, dtype=torch.float64, device=device) for site in sites}
+
+def _over_batches(
+    rule: Ranking,
+    model: PreTrainedModel,
+    optimizer: State,
+    wanted: list[Part],
+    batches: list[Tensor],
+    kind: Precision,
+    device: torch.device,
+) -> dict[Part, Tensor]:
+    """Mean scores of parts over batches, each of shape (experts,)."""
+    state = named_state(model)
+    norms = {part: _squares(part, state).sqrt() for part in wanted} if rule.score == "saliency" else {}
     seconds = {name: entry["exp_avg_sq"] for name, entry in optimizer.items() if "exp_avg_sq" in entry}
+    curvatures = {part: _squares(part, seconds).sqrt() for part in wanted} if rule.score == "curvature" else {}
+    totals = {part: torch.zeros(part.site.num_experts, dtype=torch.float64, device=device) for part in wanted}
     was_training = model.training
     model.eval()
     for batch in batches:
@@ -57,26 +94,26 @@ def expert_scores(
             token_losses(model, batch.to(device)).mean().backward()
         reshard(model)
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        for site in sites:
-            squares = _squares(site, gradients)
-            match score:
-                case "gradient_squared":
-                    value = squares
+        for part in wanted:
+            squares = _squares(part, gradients)
+            match rule.score:
                 case "saliency":
-                    value = weights[site.layer].sqrt() * squares.sqrt()
+                    squares = norms[part] * squares.sqrt()
                 case "curvature":
-                    value = squares / (_squares(site, seconds).sqrt() + EPSILON)
-            totals[site.layer] += value
+                    squares = squares / (curvatures[part] + EPSILON)
+                case _:
+                    pass
+            totals[part] += squares
         model.zero_grad(set_to_none=True)
     model.train(was_training)
-    return {layer: _listed(total / len(batches)) for layer, total in totals.items()}
+    return {part: total / len(batches) for part, total in totals.items()}
 
 
-def _squares(site: MoeSite, tensors: dict[str, Tensor]) -> Tensor:
-    """Sum of squares over each expert's share of its tensors, of shape (experts,), summed over the ranks once."""
-    total = torch.zeros(site.num_experts, dtype=torch.float64)
+def _squares(part: Part, tensors: dict[str, Tensor]) -> Tensor:
+    """Sum of squares over each expert's share of a part, of shape (experts,), summed over the ranks once."""
+    total = torch.zeros(part.site.num_experts, dtype=torch.float64)
     shared = False
-    for name in site.expert_tensors:
+    for name in part.names:
         if name not in tensors:
             continue
         tensor, mine = tensors[name], local(tensors[name])
@@ -87,7 +124,3 @@ def _squares(site: MoeSite, tensors: dict[str, Tensor]) -> Tensor:
     if shared:
         dist.all_reduce(total)
     return total
-
-
-def _listed(values: Tensor) -> tuple[float, ...]:
-    return tuple(values.tolist())

@@ -5,7 +5,7 @@ Nothing is ever gathered whole. Rows are dimension 0, the only dimension that FS
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from growc.growth.evaluate import evaluate
+from growc.growth.spherical import products
 from growc.programs import Expr, Source
 from growc.run.distribute import local
 
@@ -49,6 +50,13 @@ class Sharded:
         count = tensor.numel()
         mean = _sum(mine.sum(), shared) / count
         return float((_sum(((mine - mean) ** 2).sum(), shared) / count).sqrt())
+
+    def gram(self, names: Sequence[str]) -> Tensor:
+        """See `Mixing.gram`: summed over the ranks."""
+        tensors = [self.tensors[name] for name in names]
+        mine = products([local(tensor) for tensor in tensors])
+        shared = isinstance(tensors[0], DTensor)
+        return _sum(mine.to(local(tensors[0]).device), shared).cpu()
 
 
 def grow_tensor(program: Expr, target: Tensor, fetch: Sharded) -> None:

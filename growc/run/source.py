@@ -12,36 +12,46 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from growc.checkpoint.atomic import appears
-from growc.checkpoint.write import TRAINING
+from growc.checkpoint.training import TRAINING, write_state
 from growc.diagnostics import fail
-from growc.model import ModelSource, fetch
+from growc.files.atomic import appears
+from growc.growth.graph import Root
+from growc.model import fetch
 from growc.model.build import canonical, load_config
 from growc.model.module import build_module
 from growc.run.distribute import named_state
-from growc.run.state import write_state
-from growc.spec import LoadedSpec
 
 
 def write_fresh(path: Path, config: Mapping[str, Any], seed: int) -> None:
     """Fresh weights of the model's own initialisation, drawn with `seed`."""
+    _write(path, fresh_model(config, seed))
+
+
+def fresh_model(config: Mapping[str, Any], seed: int) -> PreTrainedModel:
+    """The model of `config` with weights of its own initialisation, the same ones for the same `seed`."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
-    _write(path, model)
+    return AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
 
 
-def write_source(path: Path, loaded: LoadedSpec, source: ModelSource, seed: int) -> None:
+def write_source(path: Path, root: Root, base_dir: Path, seed: int) -> None:
     """The weights of the source: those in its folder or on the hub, those its code makes, or fresh ones of a config.
 
     A growc checkpoint brings its optimizer state along: its training state is linked, not copied.
+
+    Args:
+        path: where the state is written.
+        root: the source, and what the spec says of it.
+        base_dir: from which the spec's paths start.
+        seed: of weights that are drawn.
     """
+    source, given = root.source, root.given
     match source.kind:
         case "config":
             write_fresh(path, source.config, seed)
         case "module":
-            assert loaded.spec.model.module is not None
+            assert given.module is not None
             torch.manual_seed(seed)
-            _write(path, build_module(loaded.spec.model.module, loaded.base_dir, allow_code=True).float())
+            _write(path, build_module(given.module, base_dir, allow_code=True).float())
         case "hub" | "path":
             folder = fetch(source).weights
             assert folder is not None

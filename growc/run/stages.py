@@ -14,31 +14,36 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from growc.checkpoint.atomic import read_json, write_json
-from growc.checkpoint.write import TRAINING
+from growc.checkpoint.training import TRAINING, State, read_config, read_meta
+from growc.checks.findings import strictest
 from growc.diagnostics import fail
-from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
-from growc.model import ModelGraph, ModelSource, inspect
-from growc.operators.operator import Replicas
+from growc.files.atomic import write_json
+from growc.growth.decision import Decision
+from growc.growth.graph import GrowNode, GrowthGraph, TrainNode, described
+from growc.growth.graph import State as Start
+from growc.growth.rewrite import Rewrite
+from growc.model import ModelGraph, inspect
+from growc.model.build import canonical
+from growc.operators.grown_config import releasing
+from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
 from growc.run.balance import Load
+from growc.run.copies import windows
 from growc.run.data import Corpus, Tokens
 from growc.run.distribute import build_model, named_state
 from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
+from growc.run.foretold import dry_run_says, prediction_says, skipping_says
 from growc.run.grow import Place, Windows
 from growc.run.journal import append_rows, events, record
 from growc.run.layout import Layout
+from growc.run.lineage import RESULT, growths, siblings
 from growc.run.losses import validation_losses
-from growc.run.optimizer import State, stable_step
+from growc.run.optimizer import stable_step
 from growc.run.progress import Progress
 from growc.run.source import write_fresh, write_source
-from growc.run.state import load_state, read_config, read_meta, save_state
+from growc.run.state import load_state, save_state
 from growc.run.train import Hooks, train
-from growc.spec import LoadedSpec
-
-RESULT = "result.json"
-"""File of a finished stage: losses by validation window, loads, siblings, seconds."""
 
 
 @dataclass
@@ -46,15 +51,12 @@ class Runner:
     """Everything a rank knows of the run."""
 
     graph: GrowthGraph
-    loaded: LoadedSpec
-    source: ModelSource
     folder: RunFolder
     corpus: Corpus
     windows: Windows
     layout: Layout
     device: torch.device
     progress: Progress
-    max_increase: float | None
     interrupted: Callable[[], bool]
 
     @property
@@ -79,23 +81,25 @@ class Runner:
                 self._grow(node)
             self._log("stage_finished", node.name)
 
-    def _start_of(self, node: TrainNode | GrowNode) -> Path:
-        """The folder of the state from which `node` starts, made first where it is the source or fresh weights."""
-        if node.start.node is not None:
-            parent = self.graph.node(node.start.node)
+    def _start_of(self, node: TrainNode | GrowNode, state: Start) -> Path:
+        """The folder of a state from which `node` starts, made first where it is a source or fresh weights."""
+        if state.node is not None:
+            parent = self.graph.node(state.node)
             anneals = (
                 isinstance(parent, TrainNode) and stable_step(parent.training.schedule, parent.steps) < parent.steps
             )
-            if node.start.port == "stable" and anneals:
-                return self.folder.stable(node.start.node)
-            return self.folder.checkpoint(node.start.node) / TRAINING
-        fresh = isinstance(node, TrainNode) and node.scratch
-        path = self.folder.scratch(node.name) if fresh else self.folder.source
+            if state.port == "stable" and anneals:
+                return self.folder.stable(state.node)
+            return self.folder.checkpoint(state.node) / TRAINING
+        root = node.root.at(state)
+        fresh, seed = isinstance(node, TrainNode) and node.scratch, node.training.seed
+        shared = self.folder.source(root.key, seed if root.source.drawn else None)
+        path = self.folder.scratch(node.name) if fresh else shared
         if not path.exists() and self.first:
             if fresh:
-                write_fresh(path, node.before.config, node.training.seed)
+                write_fresh(path, node.before.config, seed)
             else:
-                write_source(path, self.loaded, self.source, node.training.seed)
+                write_source(path, root, node.loaded.base_dir, seed)
         dist.barrier()
         return path
 
@@ -112,7 +116,7 @@ class Runner:
         latest = max(saved, key=lambda p: int(p.name.removeprefix("step-")), default=None)
         if latest is not None and read_meta(latest).key != node.key:
             fail("GROW610", f"{latest} belongs to another plan", help="choose another --run-dir")
-        model, graph, state = self._load(latest or self._start_of(node), node.training.seed)
+        model, graph, state = self._load(latest or self._start_of(node, node.start), node.training.seed)
         start = read_meta(latest).step if latest is not None else 0
         if self.first:
             steps.mkdir(parents=True, exist_ok=True)
@@ -137,15 +141,18 @@ class Runner:
             lambda step, loss, speed: self.progress.step(node, step, start, loss, speed),
             self.interrupted,
         )
+        past = growths(self.graph, self.folder, node)
         state = train(
             node, model, graph, state, self.corpus.part(node.data), self.windows, metrics, hooks,
-            start=start, offset=self._offset(node), device=self.device,
+            copies=windows(past), start=start, offset=self._offset(node, node.data), device=self.device,
         )  # fmt: skip
-        load = Load(model, graph.moe, probabilities=False)
+        if releasing(graph.config):
+            graph = inspect(canonical(model.config), graph.cost.sequence_length)
+        load = Load(model, graph.moe)
         losses = validation_losses(model, self.windows, self.device, node.training.precision)
         counts = load.reduced()
         load.close()
-        cosines = sibling_cosines(graph, self._groups(node), named_state(model))
+        cosines = sibling_cosines(graph, siblings(past), named_state(model))
         if self.first:
             append_rows(metrics, [{"step": node.steps, "val_loss": float(losses.mean())}])
         self._finish(
@@ -159,84 +166,100 @@ class Runner:
 
     def _grow(self, node: GrowNode) -> None:
         began = time.perf_counter()
-        model, graph, state = self._load(self._start_of(node), node.training.seed)
+        model, graph, state = self._load(self._start_of(node, node.start), node.training.seed)
         place = Place(self.layout, self.device, node.training.precision, node.training.seed, self.windows)
         before = validation_losses(model, self.windows, self.device, place.precision)
         result: dict[str, Any] = {"val_losses_before": before.tolist(), "operators": []}
+        others, of_others = list[growing.Parent](), dict[str, list[float]]()
+        for start in node.others:
+            other, _, of_other = self._load(self._start_of(node, start), node.training.seed)
+            others.append(growing.Parent(other, of_other))
+            losses = validation_losses(other, self.windows, self.device, place.precision)
+            of_others[str(start)] = losses.tolist()
+            self._say(node.name, f"validation loss of {start} {losses.mean():.6f}")
+        if others:
+            result["val_losses_of_others"] = of_others
         for index, rewrite in enumerate(node.rewrites):
             planned = growing.replan(rewrite, graph)
-            decision = self._decision(node, index, planned, model, state, place)
-            replicas = {site: decision.replicas[site.layer] for site in planned.sites}
-            if index == 0 and (prediction := growing.predict(model, graph, replicas, place)):
+            parents = [growing.Parent(model, state), *others]
+            decision = self._decision(node, index, planned, parents, place)
+            replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
+            law = index == 0 and planned.operator.duplicates
+            if law and (prediction := growing.predict(model, graph, replicas, place)):
                 result["predicted_val_losses"] = prediction.losses.tolist()
                 result["k_eff"] = prediction.k_eff
-                self._say(node.name, _predicted(float(before.mean()), prediction))
-            model, graph, state = growing.apply(planned, decision, model, state, place)
-            result["operators"].append({"op": decision.op, "replicas": decision.replicas, "scores": decision.scores})
+                self._say(node.name, prediction_says(float(before.mean()), prediction))
+            if isinstance(planned.operator, ReleaseSiblings):
+                dry = growing.dry_run(model, planned.mixtures, place)
+                result["dry_run"] = {"val_losses": dry.losses.tolist(), "collisions": dry.collisions}
+                self._say(node.name, dry_run_says(float(before.mean()), dry))
+            model, graph, state = growing.apply(planned, decision, parents, place)
+            others = []
+            result["operators"].append({"op": decision.op, **decision.record()})
+            if skipping := growing.skipping(planned, model, graph, lambda count: self._calibration(node, count), place):
+                result["skipping"] = skipping.record()
+                self._log("skipping", node.name, index=index, beta=skipping.beta, skipped=skipping.skipped)
+                after = validation_losses(model, self.windows, self.device, place.precision)
+                self._say(node.name, skipping_says(float(after.mean()), skipping))
         after = validation_losses(model, self.windows, self.device, place.precision)
         result["val_losses"] = after.tolist()
         result["seconds"] = time.perf_counter() - began
         increase = float((after - before).mean())
         self._say(node.name, f"validation loss {before.mean():.6f} -> {after.mean():.6f} ({increase:+.1e} nats)")
-        if self.max_increase is not None and not increase <= self.max_increase:  # a NaN does not pass
+        bound = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase)
+        if bound is not None and not increase <= bound[0]:  # a NaN does not pass
             fail(
                 "GROW450",
                 f"growth in stage {node.name} raised the validation loss by {increase:.2e} nats, more than "
-                f"invariants.loss.max_increase {self.max_increase:g} allows",
+                f"invariants.loss.max_increase {bound[0]:g} allows",
                 help="the grown model was not kept; relax the invariant, or grow with an exact operator",
             )
         self._finish(node, model, graph, state, 0, result)
 
     def _decision(
-        self, node: GrowNode, index: int, planned: Any, model: PreTrainedModel, state: State, place: Place
-    ) -> growing.Decision:
+        self, node: GrowNode, index: int, planned: Rewrite, parents: list[growing.Parent], place: Place
+    ) -> Decision:
         """Made once: a growth that is done again reads what the journal says."""
         for event in events(self.folder.journal, "decision"):
             if event["key"] == node.key and event["index"] == index:
-                replicas = {int(layer): tuple(r) for layer, r in event["replicas"].items()}
-                scores = {int(layer): tuple(s) for layer, s in event["scores"].items()}
-                return growing.Decision(event["op"], replicas, scores)
-        decision = growing.allocate(planned, model, state, lambda count: self._calibration(node, count), place)
-        self._log(
-            "decision", node.name, key=node.key, index=index, op=decision.op,
-            replicas=decision.replicas, scores=decision.scores,
-        )  # fmt: skip
+                return Decision.read(event)
+        decision = growing.allocate(planned, parents, lambda count: self._calibration(node, count), place)
+        self._log("decision", node.name, key=node.key, index=index, op=decision.op, **decision.record())
         return decision
 
     def _calibration(self, node: GrowNode, count: int) -> list[Tensor]:
-        """This rank's share of the next `count` batches that the source would have trained on."""
-        assert node.data is not None
-        tokens: Tokens = self.corpus.part(node.data)
+        """This rank's share of the next `count` batches that its source would have trained on, or each of several."""
         length = self.graph.source.cost.sequence_length
         sequences = node.training.batch_tokens // length
-        ranks, rank, offset = dist.get_world_size(), dist.get_rank(), self._offset(node)
-        return [
-            torch.from_numpy(tokens.batch(node.training.seed, offset + i, sequences, length, rank, ranks))
-            for i in range(count)
-        ]
+        ranks, rank, batches = dist.get_world_size(), dist.get_rank(), list[Tensor]()
+        for part in self.graph.parts(node):
+            assert part is not None
+            tokens: Tokens = self.corpus.part(part)
+            offset = self._offset(node, part)
+            batches += [
+                torch.from_numpy(tokens.batch(node.training.seed, offset + i, sequences, length, rank, ranks))
+                for i in range(count)
+            ]
+        return batches
 
-    def _offset(self, node: TrainNode | GrowNode) -> int:
-        """Batches of this node's size that its ancestors have read from its part of the data."""
-        sequences, start = 0, node.start
-        while start.node is not None:
-            parent = self.graph.node(start.node)
-            if isinstance(parent, TrainNode) and parent.data == node.data:
-                steps = stable_step(parent.training.schedule, parent.steps) if start.port == "stable" else parent.steps
-                sequences += steps * parent.training.batch_tokens // parent.sequence_length
-            start = parent.start
+    def _offset(self, node: TrainNode | GrowNode, part: str | None) -> int:
+        """Batches of this node's size that its ancestors have read from a part of the data."""
         per_batch = node.training.batch_tokens // self.graph.source.cost.sequence_length
-        return -(-sequences // per_batch)
+        return -(-self._read_before(node, part) // per_batch)
 
-    def _groups(self, node: TrainNode) -> dict[int, Replicas]:
-        """Sizes of the groups of siblings by layer, from the nearest growth that led here."""
-        start = node.start
-        while start.node is not None:
-            parent = self.graph.node(start.node)
-            if isinstance(parent, GrowNode):
-                last = read_json(self.folder.stage(parent.name) / RESULT)["operators"][-1]
-                return {int(layer): tuple(replicas) for layer, replicas in last["replicas"].items()}
-            start = parent.start
-        return {}
+    def _read_before(self, node: TrainNode | GrowNode, part: str | None) -> int:
+        """Sequences of a part of the data that were read on the longest way to `node`: branches read the same ones."""
+        return max(self._read_at(state, part) for state in node.starts)
+
+    def _read_at(self, state: Start, part: str | None) -> int:
+        if state.node is None:
+            return 0
+        node = self.graph.node(state.node)
+        before = self._read_before(node, part)
+        if not isinstance(node, TrainNode) or node.data != part:
+            return before
+        steps = stable_step(node.training.schedule, node.steps) if state.port == "stable" else node.steps
+        return before + steps * node.training.batch_tokens // node.sequence_length
 
     def _finish(
         self,
@@ -251,12 +274,13 @@ class Runner:
             write_json(self.folder.stage(node.name) / RESULT, result)
         tokens = step * node.training.batch_tokens
         lineage: dict[str, Any] = {
-            "stage": node.stage, "arm": node.arm, "from": str(node.start), "step": step, "tokens": tokens
+            "stage": node.stage, "arm": node.arm, "point": dict(node.point), "from": node.origin, "step": step,
+            "tokens": tokens,
         }  # fmt: skip
         if isinstance(node, GrowNode):
-            described = [{"op": r.operator.op, **r.operator.model_dump(mode="json")} for r in node.rewrites]
             lineage["operators"] = [
-                spec | {"replicas": done["replicas"]} for spec, done in zip(described, result["operators"], strict=True)
+                described(rewrite.operator) | {"replicas": done["replicas"]}
+                for rewrite, done in zip(node.rewrites, result["operators"], strict=True)
             ]
         save_checkpoint(
             self.folder.checkpoint(node.name), model, graph, state,
@@ -271,12 +295,3 @@ class Runner:
     def _say(self, node: str, text: str) -> None:
         if self.first:
             self.progress.stage(node, text)
-
-
-def _predicted(before: float, prediction: growing.Prediction) -> str:
-    mean = sum(prediction.k_eff.values()) / len(prediction.k_eff)
-    loss = float(prediction.losses.mean())
-    return (
-        f"plain duplication would meet {mean:.2f} different experts per token (K_eff) and move the validation loss "
-        f"{before:.4f} -> {loss:.4f} ({loss - before:+.4f} nats, predicted on the source)"
-    )

@@ -18,6 +18,8 @@ from growc.diagnostics import fail
 from growc.growth.graph import TrainNode
 from growc.model import ModelGraph
 from growc.run import balance as balancing
+from growc.run.copies import CopiesRates
+from growc.run.copies import Windows as CopiesWindows
 from growc.run.data import Tokens
 from growc.run.distribute import local
 from growc.run.journal import append_rows, cut_rows
@@ -32,6 +34,7 @@ from growc.run.optimizer import (
     set_state,
     stable_step,
 )
+from growc.run.releasing import Release
 
 Windows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
@@ -63,6 +66,7 @@ def train(
     metrics: Path,
     hooks: Hooks,
     *,
+    copies: CopiesWindows,
     start: int,
     offset: int,
     device: torch.device,
@@ -78,6 +82,7 @@ def train(
         windows: validation windows, of shape (windows, sequence_length + 1).
         metrics: the file of metrics rows.
         hooks: what to tell whom.
+        copies: which experts learn at a rate of their own, and when.
         start: steps of this stage that are done.
         offset: batches of this part that earlier stages have read.
         device: of this rank.
@@ -88,10 +93,12 @@ def train(
     spec, named = node.training, dict(model.named_parameters())
     optimizer = build_optimizer(spec.optimizer, named)
     set_state(spec.optimizer, optimizer, named, state)
+    rates, release = CopiesRates(named, graph.moe, copies), Release(model, node.steps)
+    release.at(start)
     ranks, rank = dist.get_world_size(), dist.get_rank()
     sequences = spec.batch_tokens // node.sequence_length
     stable = stable_step(spec.schedule, node.steps)
-    load = balancing.Load(model, graph.moe, probabilities=balancing.wants_probabilities(spec.balance))
+    load = balancing.Load(model, graph.moe, spec.balance)
     if rank == 0 and metrics.exists():
         cut_rows(metrics, start)
     model.train()
@@ -111,10 +118,13 @@ def train(
             counts = load.reduced()
             objective = loss
             if spec.balance.method == "auxiliary" and counts:
-                objective = loss + balancing.auxiliary_loss(load, counts, spec.balance.rate)
+                objective = objective + balancing.auxiliary_loss(load, counts, spec.balance.rate)
+            if spec.balance.z_loss and counts:
+                objective = objective + balancing.z_loss(load, spec.balance.z_loss)
             objective.backward()
             norm = clip(named.values(), spec.optimizer.clip_norm)
-            optimizer.step()
+            with rates.at(step):
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if spec.balance.method == "loss_free" and counts:
                 balancing.update_selection_bias(load, counts, spec.balance.rate)
@@ -128,6 +138,7 @@ def train(
                 )
             speed = spec.batch_tokens / (time.perf_counter() - began)
             done = step + 1
+            release.at(done)
             if rank == 0:
                 row = {"step": done, "tokens": done * spec.batch_tokens, "loss": mean, "lr": lr, "grad_norm": norm,
                        "tokens_per_second": speed, "max_violation": balancing.violation(counts)}  # fmt: skip

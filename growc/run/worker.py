@@ -17,8 +17,8 @@ from typing import IO
 
 import torch.distributed as dist
 
-from growc.checkpoint.atomic import write_json
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, fail
+from growc.files.atomic import write_json
 from growc.growth.open import open_spec
 from growc.plan.freeze import drift, read_plan
 from growc.run import distribute
@@ -27,6 +27,7 @@ from growc.run.folder import RunFolder
 from growc.run.journal import record
 from growc.run.layout import layout
 from growc.run.losses import validation_windows
+from growc.run.machine import machine
 from growc.run.progress import Progress
 from growc.run.stages import Runner
 from growc.run.summary import write_summary
@@ -65,16 +66,15 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         corpus = open_corpus(folder.data)
         windows = validation_windows(corpus.validation, spec.data.sequence_length, spec.data.validation.sequences)
         if first:
-            record(folder.journal, "run_started", ranks=dist.get_world_size(), layout=str(places), device=str(device))
-        limit = spec.invariants.loss.max_increase if spec.invariants.loss else None
+            on = {"ranks": dist.get_world_size(), "layout": str(places), "device": str(device)}
+            record(folder.journal, "run_started", **on, machine=machine(device))
         runner = Runner(
-            graph, opened.loaded, opened.source, folder, corpus, windows, places, device,
-            Progress(graph, quiet=not first), limit,
+            graph, folder, corpus, windows, places, device, Progress(graph, quiet=not first),
             interrupted=lambda: bool(signalled) or (first and (run_dir / STOP).exists()),
         )  # fmt: skip
         runner.run()
         if first:
-            write_summary(folder, graph, spec)
+            write_summary(folder, graph)
             record(folder.journal, "run_finished")
         return _end(folder, ExitCode.CLEAN)
     except Interrupted:

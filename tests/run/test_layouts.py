@@ -62,3 +62,17 @@ def test_weights_and_moments_grow_alike(run: Run, layout: str) -> None:
     assert any("momentum_buffer" in name for name in one)
     for name, tensor in one.items():
         assert many[name].allclose(tensor, rtol=1e-4, atol=1e-6), name
+
+
+@pytest.mark.slow
+def test_adam_starts_alike_under_expert_parallelism(tmp_path: Path) -> None:
+    """A few steps only: later, discrete routing turns Adam's sensitivity to rounding into other choices of experts."""
+    training = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 1e-3}}
+    stages = [{"name": "pretrain", "train": {"steps": 4, "data": "pretrain"}}]
+    spec = tiny.spec(tmp_path, training=training, stages=stages)
+    tiny.run(spec, tmp_path / "alone")
+    tiny.run(spec, tmp_path / "ep", 2, "parallel.ep=2")
+    for key in ("loss", "grad_norm"):
+        one, many = (tiny.rows(tmp_path / name, "pretrain", key) for name in ("alone", "ep"))
+        assert len(one) == 4
+        assert many == pytest.approx(one, rel=1e-5)

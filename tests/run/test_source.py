@@ -13,9 +13,10 @@ from growc.growth.open import open_spec
 from growc.model.build import load_config
 from growc.run.source import write_source
 from tests.families import FAMILIES
+from tests.operators_cases import EXACT
 from tests.run import tiny
 
-GROW = [{"name": "up", "grow": [{"op": "expert_upcycling"}]}]
+GROW = [{"name": "up", "grow": [{"op": "expert_upcycling", **EXACT}]}]
 MODULE = """
 import torch
 from transformers import AutoModelForCausalLM, AutoConfig
@@ -28,7 +29,7 @@ def build():
 
 def _written(folder: Path, spec: Path, *, allow_code: bool = False) -> dict[str, torch.Tensor]:
     opened = open_spec(spec, allow_code=allow_code)
-    write_source(folder / "source", opened.loaded, opened.source, 0)
+    write_source(folder / "source", opened.roots[0], opened.loaded.base_dir, 0)
     return {name.removeprefix("model."): tensor for name, tensor in tiny.tensors(folder / "source").items()}
 
 

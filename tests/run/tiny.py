@@ -20,8 +20,12 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as load_dcp
 
 from tests.families import FAMILIES
+from tests.operators_cases import EXACT
 
 TEXT = "the grown model computes what its source did until the copies of an expert go ways of their own"
+
+PLAIN: dict[str, Any] = {"batch_tokens": 256, "balance": {"method": "none"}}
+"""Training for models without experts."""
 
 
 def corpus(folder: Path, documents: int = 24, words: int = 400) -> Path:
@@ -58,12 +62,20 @@ def spec(folder: Path, family: str = "glm4_moe", **changes: Any) -> Path:
         },
         "stages": [
             {"name": "pretrain", "train": {"steps": 10, "data": "pretrain"}},
-            {"name": "upcycle", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling"}]},
+            {"name": "upcycle", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling", **EXACT}]},
             {"name": "cpt", "train": {"steps": 10, "data": "cpt"}},
         ],
     }
     path = folder / "tiny.growth.yaml"
     path.write_text(yaml.safe_dump(values | changes, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def with_parts(path: Path, parts: dict[str, float]) -> Path:
+    """The spec at `path` with other parts of its data."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values["data"]["parts"] = parts
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path
 
 

@@ -1,0 +1,49 @@
+"""What led to a stage: the growths on its way, as they were settled, and how much was trained after each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from growc.files.atomic import read_json
+from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
+from growc.operators import Operator
+from growc.operators.operator import Replicas
+from growc.run.folder import RunFolder
+from growc.run.optimizer import stable_step
+
+RESULT = "result.json"
+"""File of a finished stage: losses by validation window, loads, siblings, seconds."""
+
+
+@dataclass(frozen=True)
+class PastGrowth:
+    """One operator that was applied: replicas by layer, and the optimizer steps from it to the stage in question."""
+
+    operator: Operator
+    replicas: Mapping[int, Replicas]
+    steps_since: int
+
+
+def growths(graph: GrowthGraph, folder: RunFolder, node: TrainNode | GrowNode) -> list[PastGrowth]:
+    """All growths that led to the start of `node`, the first one first; of several states, to the first."""
+    found, steps, start = list[PastGrowth](), 0, node.start
+    while start.node is not None:
+        parent = graph.node(start.node)
+        if isinstance(parent, TrainNode):
+            steps += stable_step(parent.training.schedule, parent.steps) if start.port == "stable" else parent.steps
+        else:
+            done = read_json(folder.stage(parent.name) / RESULT)["operators"]
+            for rewrite, settled in zip(reversed(parent.rewrites), reversed(done), strict=True):
+                replicas = {int(layer): tuple(r) for layer, r in settled["replicas"].items()}
+                found.append(PastGrowth(rewrite.operator, replicas, steps))
+        start = parent.start
+    return found[::-1]
+
+
+def siblings(past: list[PastGrowth]) -> dict[int, Replicas]:
+    """Sizes of the groups of siblings by layer, in slot order, after `past`."""
+    groups: dict[int, Replicas] = {}
+    for growth in past:
+        groups = growth.operator.siblings(groups, growth.replicas)
+    return groups

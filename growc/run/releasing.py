@@ -1,0 +1,36 @@
+"""The annealed release of siblings: from exclusive to free over the first steps of a training stage."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+from growc.nn.exclusive import exclusive_routers
+from growc.operators.grown_config import GROWN, opened_to, release_of
+
+
+class Release:
+    """Holds losers back less and less; the model's config says how far it is, so that every saved state is right.
+
+    It never goes back: a stage that starts from a state half released, such as the one before an anneal, stays there
+    until it has come as far itself.
+
+    Args:
+        model: laid out over the ranks.
+        steps: of the whole stage.
+    """
+
+    def __init__(self, model: PreTrainedModel, steps: int) -> None:
+        self.model, self.routers = model, list(exclusive_routers(model).values())
+        section = getattr(model.config, GROWN, None)
+        over = release_of({GROWN: section}) if section else None
+        self.steps = None if over is None else round(over * steps)
+        self.reached = min((router.open for router in self.routers), default=0.0)
+
+    def at(self, done: int) -> None:
+        """Be where the release is after `done` steps of the stage."""
+        if self.steps is None:
+            return
+        how_far = max(self.reached, min(1.0, done / self.steps)) if self.steps else 1.0
+        for router in self.routers:
+            router.open = how_far
+        setattr(self.model.config, GROWN, opened_to({GROWN: getattr(self.model.config, GROWN)}, how_far)[GROWN])

@@ -1,0 +1,60 @@
+"""Units are matched by what they do: a model whose units were shuffled is put in order again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from transformers import PreTrainedModel
+
+from growc.checks.twin import LENGTH, draw
+from growc.model import inspect
+from growc.operators.sites import FfnSite
+from growc.run.matching import unit_orders
+from tests.families import FAMILIES
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", world_size=1, rank=0)
+    yield
+    dist.destroy_process_group()
+
+
+def _shuffled(model: PreTrainedModel, site: FfnSite, seed: int) -> torch.Tensor:
+    """Shuffle the units of one network in place; unit i was unit `order[i]`."""
+    order = torch.randperm(site.width, generator=torch.Generator().manual_seed(seed))
+    state = model.state_dict()
+    for path, dim in (*((path, 0) for path in site.up), (site.down, 1)):
+        weight = state[f"{path}.weight"]
+        weight.copy_(weight.index_select(1 - dim if site.transposed else dim, order))
+        if dim == 0 and f"{path}.bias" in state:
+            state[f"{path}.bias"].copy_(state[f"{path}.bias"][order])
+    return order
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gpt2"])
+def test_shuffled_units_are_found_again(family: str) -> None:
+    graph = inspect(FAMILIES[family], LENGTH)
+    anchor, other, noisy = (draw(graph, 0) for _ in range(3))
+    orders = {site.name: _shuffled(other, site, site.layer) for site in graph.ffn}
+    with torch.no_grad():
+        for parameter in noisy.parameters():
+            parameter += 0.02 * parameter.std() * torch.randn_like(parameter)
+    made = torch.Generator().manual_seed(1)
+    batches = [torch.randint(256, (4, 65), generator=made) for _ in range(2)]
+    found = unit_orders([anchor, other, noisy], graph.ffn, batches, "fp32", torch.device("cpu"))
+    for site in graph.ffn:
+        of_other, of_noisy = found[site.layer]
+        assert torch.equal(orders[site.name][torch.tensor(of_other)], torch.arange(site.width))
+        assert of_noisy == tuple(range(site.width))
+
+
+def test_every_order_is_a_permutation_however_unlike_the_models_are() -> None:
+    graph = inspect(FAMILIES["llama"], LENGTH)
+    batch = torch.randint(256, (2, 33), generator=torch.Generator().manual_seed(1))
+    found = unit_orders([draw(graph, 0), draw(graph, 1)], graph.ffn, [batch], "fp32", torch.device("cpu"))
+    assert all(sorted(order) == list(range(48)) for (order,) in found.values())
