@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from growc.checkpoint.atomic import sync_folder
 from growc.diagnostics import fail
+from growc.files.atomic import sync_folder
 from growc.report.html import render
 from growc.report.read import read_runs
 

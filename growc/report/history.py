@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from growc.plan.plan import Growth, InvariantRecord, Plan
 from growc.plan.plan import Stage as PlannedStage
-from growc.report.records import Comparison, Result
+from growc.report.records import ArmRecord, Comparison, GroupRecord, Result
+from growc.spec.points import Point
 
 Floats = NDArray[np.float64]
 
-ARMS = ("main", "fixed_source", "fixed_target")
+CONTROLS = ("fixed_source", "fixed_target")
+ARMS = ("main", *CONTROLS, "random_allocation", "scaled_top_k", "random_experts")
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,39 @@ class Stage:
     done_tokens: float
     stable_tokens: float | None
     result: Result | None
+    others: tuple[tuple[str, bool], ...] = ()
+
+    @property
+    def starts(self) -> tuple[tuple[str, bool], ...]:
+        """All stages that it starts from, and whether from their stable state."""
+        first = ((self.start, self.from_stable),) if self.start is not None else ()
+        return (*first, *self.others)
 
     @property
     def name(self) -> str:
-        """As in the plan; controls are called `arm/stage`."""
+        """As in the plan: `stage`, after the arm if it is not the main one, after the point of a sweep."""
         return self.planned.name
+
+    @property
+    def _parts(self) -> list[str]:
+        return self.name.split("/")
+
+    @property
+    def point(self) -> Point:
+        """The axes of the sweep that the stage depends on, with their labels."""
+        head = self._parts[0]
+        return tuple((axis, label) for axis, _, label in (pair.partition("=") for pair in head.split(",")) if label)
 
     @property
     def arm(self) -> str:
         """The arm that the stage belongs to."""
-        head = self.name.split("/")[0]
-        return head if head in ARMS else "main"
+        arm = self._parts[-2] if len(self._parts) > 1 else ""
+        return arm if arm in ARMS else "main"
+
+    @property
+    def stage(self) -> str:
+        """The stage of the spec."""
+        return self._parts[-1]
 
     @property
     def grows(self) -> bool:
@@ -88,7 +112,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Leg:
-    """A stage as a part of a trail: it starts after `offset` tokens and counts up to `tokens` of its own."""
+    """A stage as a part of a trail: it starts after `offset` tokens and counts up to `tokens` of its own.
+
+    Where it mixes several states, the tokens of all that led to them stand before it.
+    """
 
     stage: Stage
     offset: float
@@ -97,16 +124,28 @@ class Leg:
 
 @dataclass(frozen=True)
 class Trail:
-    """From the source to a stage from which nothing else starts."""
+    """A stage from which nothing else starts, the last of `legs`, and all that led to it.
+
+    `point` is where in a sweep, as far as it matters.
+    """
 
     arm: str
     label: str
     legs: tuple[Leg, ...]
+    point: Point = ()
 
     @property
     def end(self) -> Stage:
         """The last stage."""
         return self.legs[-1].stage
+
+    @property
+    def trunk(self) -> tuple[Leg, ...]:
+        """The legs from the source to the end, along the first state where several are mixed."""
+        by_name, way = {leg.stage.name: leg for leg in self.legs}, [self.legs[-1]]
+        while (start := way[-1].stage.start) in by_name:
+            way.append(by_name[start])
+        return tuple(reversed(way))
 
     @property
     def tokens(self) -> float:
@@ -134,15 +173,24 @@ class Run:
     ended: float | None
     sessions: int
     machine: str
+    arms: tuple[ArmRecord, ...] = ()
+    groups: tuple[GroupRecord, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether every stage of the plan is done."""
         return sum(stage.result is not None for stage in self.stages) == len(self.plan.stages)
 
-    def grown(self) -> tuple[Stage, ...]:
-        """The finished grow stages."""
-        return tuple(stage for stage in self.stages if stage.grows and stage.result)
+    @property
+    def swept(self) -> bool:
+        """Whether the plan is a sweep over several points, each with arms of its own."""
+        return self.plan.sweep is not None and self.plan.sweep.points > 1
+
+    def grown(self, arm: str | None = None) -> tuple[Stage, ...]:
+        """The finished grow stages, of all arms or of one."""
+        return tuple(
+            stage for stage in self.stages if stage.grows and stage.result and (arm is None or stage.arm == arm)
+        )
 
     def growth(self, stage: Stage) -> Growth:
         """What is planned for a grow stage."""

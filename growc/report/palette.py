@@ -44,9 +44,21 @@ class Look:
 
 
 _DASHES: dict[str, Dashes] = {
-    "main": "solid", "fixed_source": (0, (5.0, 2.2)), "fixed_target": (0, (1.4, 1.6))
+    "main": "solid", "fixed_source": (0, (5.0, 2.2)), "fixed_target": (0, (1.4, 1.6)),
+    "random_allocation": (0, (7.0, 1.6, 1.4, 1.6)), "scaled_top_k": (0, (3.0, 1.4)),
+    "random_experts": (0, (3.0, 1.2, 1.2, 1.2, 1.2, 1.2)),
 }  # fmt: skip
-_MARKERS = {"main": "o", "fixed_source": "s", "fixed_target": "^"}
+_MARKERS = {
+    "main": "o", "fixed_source": "s", "fixed_target": "^", "random_allocation": "v", "scaled_top_k": "P",
+    "random_experts": "X",
+}  # fmt: skip
+_FIRST = ("main", "fixed_source", "fixed_target")
+"""The arms whose colours are always the same; all others take the next ones as they come."""
+
+
+def look_of(arm: str) -> Look:
+    """The look of an arm in a picture of one run, whatever its point in a sweep."""
+    return Look(SERIES[ARMS.index(arm)], _DASHES[arm], _MARKERS[arm])
 
 
 def looks(runs: tuple[Run, ...]) -> dict[tuple[str, str], Look]:
@@ -56,11 +68,12 @@ def looks(runs: tuple[Run, ...]) -> dict[tuple[str, str], Look]:
     """
     found: dict[tuple[str, str], Look] = {}
     for number, run in enumerate(runs):
-        extra = len(ARMS)
+        extra = len(_FIRST)
         for trail in run.trails:
             main = trail is run.trail_of(trail.arm)
-            index = number if len(runs) > 1 else ARMS.index(trail.arm) if main else extra
-            extra += not main
+            fixed = main and trail.arm in _FIRST
+            index = number if len(runs) > 1 else _FIRST.index(trail.arm) if fixed else extra
+            extra += not fixed
             colour = SERIES[index % len(SERIES)]
             found[run.label, trail.label] = Look(colour, _DASHES[trail.arm], _MARKERS[trail.arm] if main else "D")
     return found

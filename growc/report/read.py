@@ -58,13 +58,15 @@ def _read(path: Path) -> Run:
         label=plan.name,
         plan=plan,
         stages=stages,
-        trails=trails(stages),
+        trails=trails(stages, {arm.end for arm in summary.arms}),
         comparison=summary.comparison,
         invariants=_settled(plan, stages, summary),
         seconds=sum(map(length, starts)),
         ended=journal[-1].time if journal else None,
         sessions=len(starts),
         machine=_machine(starts[-1][0]) if starts else "",
+        arms=summary.arms,
+        groups=summary.groups,
     )
 
 
@@ -98,19 +100,19 @@ def _stage(folder: RunFolder, planned: PlannedStage, plan: Plan, journal: list[E
         return None
     batch = planned.tokens / planned.steps if planned.steps else 0.0
     training = sum(batch / row.tokens_per_second for row in rows if row.tokens_per_second)
-    start = next(iter(planned.start), SOURCE)
     known = {stage.name for stage in plan.stages}
-    name = start.removesuffix(".stable")
+    first, *others = ((name.removesuffix(".stable"), name.endswith(".stable")) for name in planned.start or (SOURCE,))
     saved = [event.step for event in journal if event.stage == planned.name and event.state == "stable" and event.step]
     return Stage(
         planned=planned,
-        start=name if name in known else None,
-        from_stable=start.endswith(".stable"),
+        start=first[0] if first[0] in known else None,
+        from_stable=first[1],
         curve=_curve(rows, batch),
         clock=Clock(training, (result.seconds or 0.0) if result else 0.0, wall(planned.name, journal)),
         done_tokens=max((row.step for row in rows), default=0) * batch,
         stable_tokens=saved[-1] * batch if saved else None,
         result=result,
+        others=tuple(start for start in others if start[0] in known),
     )
 
 

@@ -68,11 +68,71 @@ class Comparison(_Record):
     why_null: str | None = None
 
 
+class Load(_Record):
+    """The experts of one layer: the busiest one's load over the mean, and how many get under 1 % of the mean."""
+
+    max_over_mean: float
+    dead: int
+
+
+class Theorem(_Record):
+    """The terms of the paper's theorem, a diagnostic; ratios of distances by layer."""
+
+    phi: float | None = None
+    capacity_term: float | None = None
+    init_term: dict[int, float | None] = {}
+
+
+class ArmRecord(_Record):
+    """One arm at one point of a sweep; `end` and `controls` are stages. Differences are arm minus control, in nats."""
+
+    point: dict[str, str] = {}
+    arm: str
+    end: str
+    seed: int
+    controls: dict[str, str] = {}
+    val_loss: float
+    vs_source: float | None = None
+    val_loss_before_growth: float | None = None
+    val_loss_after_growth: float | None = None
+    predicted_val_loss: float | None = None
+    tokens_to_pass_source: int | None = None
+    sibling_cosine: dict[int, float] = {}
+    load: dict[int, Load] = {}
+    theorem: Theorem | None = None
+
+
+class GroupRecord(_Record):
+    """Arms that differ in their seed only, with standard errors over seeds; `ends` are their last stages."""
+
+    point: dict[str, str] = {}
+    arm: str
+    n: int
+    seeds: tuple[int, ...]
+    ends: tuple[str, ...]
+    val_loss: float
+    val_loss_se: float | None = None
+    eta: float | None = None
+    eta_se: float | None = None
+    vs_source: float | None = None
+    vs_source_se: float | None = None
+    vs_target: float | None = None
+    vs_target_se: float | None = None
+    saving: float | None = None
+    sunk_saving: float | None = None
+    why_null: str | None = None
+
+
 class Summary(_Record):
-    """What the report takes from `summary.json`; the rest it knows from the stages themselves."""
+    """What the report takes from `summary.json`; the rest it knows from the stages themselves.
+
+    Summaries of earlier versions have no `arms` and no `groups`.
+    """
 
     comparison: Comparison = Comparison()
     invariants: tuple[InvariantRecord, ...] = ()
+    arms: tuple[ArmRecord, ...] = ()
+    groups: tuple[GroupRecord, ...] = ()
 
 
 def read_record(path: Path, kind: type[Read]) -> Read:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
-from growc.plan.plan import Change, Operation, Size
+from growc.plan import alike
+from growc.plan.plan import Change, InvariantRecord, Operation, Size
 from growc.report.history import Run, Trail, standard_error
 from growc.report.numbers import MINUS, NONE, change, count, duration, error, loss, percent, plain
 from growc.report.palette import Look, looks, trail_name
@@ -64,9 +66,10 @@ class OperatorRow:
 
 @dataclass(frozen=True)
 class GrowthRow:
-    """A planned grow stage."""
+    """A planned grow stage, or those of a sweep that do the same; `where` are their points."""
 
     name: str
+    where: str
     k_eff: str
     sizes: list[SizeRow]
     operators: list[OperatorRow]
@@ -124,16 +127,18 @@ def _difference(run: Run, trail: Trail) -> str:
 
 
 def growth_rows(run: Run) -> list[GrowthRow]:
-    """What every grow stage of the plan changes."""
-    return [
-        GrowthRow(
-            growth.stage, growth.k_eff, _before_after(growth.before, stage.model),
+    """What every grow stage of the plan changes; what several points of a sweep do alike stands once."""
+    grown = {growth.stage: growth for growth in run.plan.growth}
+    found: list[GrowthRow] = []
+    for together in alike.stages((stage for stage in run.plan.stages if stage.kind == "grow"), grown):
+        stage, growth = together[0], grown[together[0].name]
+        names = [each.name for each in together]
+        found.append(GrowthRow(
+            alike.split(stage.name)[1], alike.points(names) if alike.split(stage.name)[0] else "", growth.k_eff,
+            _before_after(growth.before, stage.model),
             [_operator(*each) for each in zip(stage.operators, growth.settings, growth.changes, strict=True)],
-        )
-        for growth in run.plan.growth
-        for stage in run.plan.stages
-        if stage.name == growth.stage
-    ]  # fmt: skip
+        ))  # fmt: skip
+    return found
 
 
 def _before_after(a: Size, b: Size) -> list[SizeRow]:
@@ -185,11 +190,17 @@ _MARKS = {
 
 
 def invariant_rows(run: Run) -> list[InvariantRow]:
-    """All invariants of the plan, with what the run measured."""
-    return [
-        InvariantRow(*_MARKS[i.status], i.name, i.stage, _value(i.name, i.value), _limit(i.name, i.limit), i.detail)
-        for i in run.invariants
-    ]
+    """All invariants of the plan, with what the run measured; of several points of a sweep, the worst value."""
+    together: dict[object, list[InvariantRecord]] = {}
+    for i in run.invariants:
+        together.setdefault((i.name, alike.split(i.stage)[1], i.status, i.limit), []).append(i)
+    return [_invariant(records) for records in together.values()]
+
+
+def _invariant(records: list[InvariantRecord]) -> InvariantRow:
+    worst = max(records, key=lambda i: -inf if i.value is None else i.value)
+    stage, i = alike.called([each.stage for each in records]), worst
+    return InvariantRow(*_MARKS[i.status], i.name, stage, _value(i.name, i.value), _limit(i.name, i.limit), i.detail)
 
 
 def _value(name: str, value: float | None) -> str:

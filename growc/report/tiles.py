@@ -26,7 +26,7 @@ class Tile:
 
 def tiles(run: Run) -> list[Tile]:
     """The key figures; those that a run cannot have are left out, those it lacks say why."""
-    grown = run.grown()
+    grown = run.grown("main")
     if len(grown) > MOST_GROWTHS:
         grown = (max(grown, key=_gravity),)
     found = [tile for stage in grown for tile in _growth(run, stage)]
@@ -46,7 +46,7 @@ def _gravity(stage: Stage) -> float:
 def _growth(run: Run, stage: Stage) -> list[Tile]:
     result = stage.result
     assert result and result.val_losses_before
-    of = f", {stage.name}" if len(run.grown()) > 1 else ""
+    of = f", {stage.name}" if len(run.grown("main")) > 1 else ""
     before, after = mean(result.val_losses_before), mean(result.val_losses)
     measured = f"{loss(before, 4)} {ARROW} {loss(after, 4)}, measured{_limit(run, stage)}"
     if not result.predicted_val_losses:

@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
-from growc.report.history import ARMS, Leg, Stage, Trail
+from collections.abc import Collection
 
-ARM_NAMES = {"main": "grown", "fixed_source": "source alone", "fixed_target": "from scratch"}
+from growc.report.history import ARMS, Leg, Stage, Trail
+from growc.spec.points import Point
+
+ARM_NAMES = {
+    "main": "grown", "fixed_source": "source alone", "fixed_target": "from scratch",
+    "random_allocation": "random allocation", "scaled_top_k": "scaled top-K", "random_experts": "random experts",
+}  # fmt: skip
 """What the arms are called in pictures and tables."""
 
 
-def trails(stages: tuple[Stage, ...]) -> tuple[Trail, ...]:
-    """One trail per stage that nothing else starts from, the arm's last stage told apart from its branches."""
+def trails(stages: tuple[Stage, ...], also: Collection[str] = ()) -> tuple[Trail, ...]:
+    """One trail per stage that nothing else starts from, the arm's last stage told apart from its branches.
+
+    Stages named in `also` end a trail even where another arm goes on from them.
+    """
     by_name = {stage.name: stage for stage in stages}
-    started_from = {stage.start for stage in stages}
-    ends = [stage for stage in stages if stage.name not in started_from]
+    started_from = {name for stage in stages for name, _ in stage.starts}
+    ends = [stage for stage in stages if stage.name not in started_from or stage.name in also]
     found: list[Trail] = []
     for arm in ARMS:
-        mine = [stage for stage in ends if stage.arm == arm]
-        for end in mine:
-            label = ARM_NAMES[arm] if end is mine[-1] else f"{ARM_NAMES[arm]}, to {end.name}"
-            found.append(Trail(arm, label, _legs(end, by_name)))
+        for point in dict.fromkeys(stage.point for stage in ends if stage.arm == arm):
+            mine = [stage for stage in ends if (stage.arm, stage.point) == (arm, point)]
+            for end in mine:
+                name = ", ".join((ARM_NAMES[arm], *words(point)))
+                label = name if end is mine[-1] else f"{name}, to {end.stage}"
+                found.append(Trail(arm, label, _legs(end, by_name), point))
     return tuple(found)
 
 
+def words(point: Point) -> list[str]:
+    """A point in words, one per axis."""
+    return [f"{axis} {label}" for axis, label in point]
+
+
 def _legs(end: Stage, stages: dict[str, Stage]) -> tuple[Leg, ...]:
-    """The stages on the way to `end`; each counts as far as the next one took it."""
-    way = [(end, end.done_tokens)]
-    while (start := way[-1][0].start) is not None and start in stages:
-        before, later = stages[start], way[-1][0]
-        stable = before.stable_tokens if later.from_stable else None
-        way.append((before, before.done_tokens if stable is None else stable))
-    legs, offset = list[Leg](), 0.0
-    for stage, tokens in reversed(way):
-        legs.append(Leg(stage, offset, tokens))
-        offset += tokens
-    return tuple(legs)
+    """The stages on the way to `end`; each counts as far as the furthest of those after it took it."""
+    way = _before(end, stages)
+    left = {start for stage in way.values() for start in stage.starts}
+    legs: dict[str, Leg] = {}
+    for name, stage in way.items():
+        stable = stage.stable_tokens if (name, True) in left and (name, False) not in left else None
+        offset = sum((legs[before].tokens for before in _before(stage, stages) if before != name), 0.0)
+        legs[name] = Leg(stage, offset, stage.done_tokens if stable is None else stable)
+    return tuple(legs.values())
+
+
+def _before(end: Stage, stages: dict[str, Stage]) -> dict[str, Stage]:
+    """`end` and all that led to it, each after what it starts from."""
+    found: dict[str, Stage] = {}
+    for name, _ in end.starts:
+        if name in stages:
+            found |= _before(stages[name], stages)
+    return found | {end.name: end}

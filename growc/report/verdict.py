@@ -12,7 +12,7 @@ KEPT = 1e-3
 def verdict(run: Run) -> str:
     """One sentence, or two for a run that is not finished."""
     grown, ends = (
-        run.grown(),
+        run.grown("main"),
         [trail for arm in ("main", "fixed_source", "fixed_target") if (trail := run.trail_of(arm))],
     )
     reached = [_reached(run, trail) for trail in ends if trail.end.loss is not None]
@@ -33,7 +33,7 @@ def verdict(run: Run) -> str:
 def _reached(run: Run, trail: Trail) -> str:
     value = loss(trail.end.loss)
     if trail.arm == "main":
-        return f"the grown arm ended at {value}" if run.grown() else f"stage {trail.end.name} ended at {value}"
+        return f"the grown arm ended at {value}" if run.grown("main") else f"stage {trail.end.name} ended at {value}"
     if trail.arm == "fixed_source":
         return f"the source alone at {value}"
     experts = trail.end.planned.model.experts

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from growc.checkpoint.atomic import write_json
+from growc.files.atomic import write_json
 from growc.plan.freeze import write_plan
 from growc.plan.plan import Change, Cost, Growth, InvariantRecord, Operation, Plan, Size, Stage, Tensors
 from growc.run.folder import RunFolder
@@ -59,7 +59,7 @@ def make_run(path: Path, made: Made | None = None) -> Path:
         folder.checkpoint(stage.name).mkdir()
         record(folder.journal, "stage_finished", stage=stage.name)
         under_way = stage.name == made.through
-    _spread_times(folder.journal)
+    spread_times(folder.journal)
     if not made.through:
         write_json(folder.summary, _summary(made, plan))
     return path
@@ -68,15 +68,15 @@ def make_run(path: Path, made: Made | None = None) -> Path:
 def _plan(made: Made) -> Plan:
     first, grow, last = made.stages
     stages = [
-        _stage(first, (), made, grown=False),
-        _stage(grow, (f"{first}.stable",), made, grown=True, grows=True),
-        _stage(last, (grow,), made, grown=True),
+        planned_stage(first, (), made, grown=False),
+        planned_stage(grow, (f"{first}.stable",), made, grown=True, grows=True),
+        planned_stage(last, (grow,), made, grown=True),
     ]
     if "fixed_source" in made.arms:
-        stages.append(_stage(f"fixed_source/{last}", (f"{first}.stable",), made, grown=False))
+        stages.append(planned_stage(f"fixed_source/{last}", (f"{first}.stable",), made, grown=False))
     if "fixed_target" in made.arms:
-        stages.append(_stage(f"fixed_target/{first}", (), made, grown=True))
-        stages.append(_stage(f"fixed_target/{last}", (f"fixed_target/{first}.stable",), made, grown=True))
+        stages.append(planned_stage(f"fixed_target/{first}", (), made, grown=True))
+        stages.append(planned_stage(f"fixed_target/{last}", (f"fixed_target/{first}.stable",), made, grown=True))
     return Plan(
         name=made.name,
         spec_path="/specs/upcycle.growth.yaml",
@@ -85,7 +85,7 @@ def _plan(made: Made) -> Plan:
         values=made.values,
         source=f"config in the spec: glm4_moe, {made.layers + 1} layers, {made.layers} with {made.experts} experts",
         stages=tuple(stages),
-        growth=(_growth(made),),
+        growth=(planned_growth(made),),
         cost=Cost(train_tokens={}, train_flops={}),
         diagnostics=(),
         invariants=(
@@ -119,7 +119,7 @@ def _size(made: Made, *, grown: bool) -> Size:
     )
 
 
-def _stage(name: str, start: tuple[str, ...], made: Made, *, grown: bool, grows: bool = False) -> Stage:
+def planned_stage(name: str, start: tuple[str, ...], made: Made, *, grown: bool, grows: bool = False) -> Stage:
     operation = Operation(
         op="expert_upcycling",
         sites=tuple(f"model.layers.{layer}.mlp" for layer in range(1, made.layers + 1)),
@@ -139,7 +139,7 @@ def _stage(name: str, start: tuple[str, ...], made: Made, *, grown: bool, grows:
     )
 
 
-def _growth(made: Made) -> Growth:
+def planned_growth(made: Made) -> Growth:
     experts, tensors = made.experts, {
         "mlp.gate.weight": (128,), "mlp.gate.e_score_correction_bias": (), "mlp.experts.gate_up_proj": (256, 128),
         "mlp.experts.down_proj": (128, 128),
@@ -164,6 +164,7 @@ def _growth(made: Made) -> Growth:
             ),
         ),
         k_eff=f"K_eff {made.top_k // 2}: a free top-{made.top_k} over copies meets {made.top_k // 2} different experts",
+        loads="loads in stock transformers, as glm4_moe",
     )
 
 
@@ -257,7 +258,7 @@ def _summary(made: Made, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _spread_times(journal: Path) -> None:
+def spread_times(journal: Path) -> None:
     """Give the events the times of a run of minutes."""
     lines, now = journal.read_text(encoding="utf-8").splitlines(), 1_795_370_810.0
     written: list[str] = []

@@ -14,6 +14,7 @@ import pytest
 
 from growc.report.command import report
 from tests.report.folders import Made, make_run
+from tests.report.sweeps import MadeSweep, make_sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -36,9 +37,23 @@ document.getElementById("frame").onload = event => {{
 @pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
 @pytest.mark.parametrize("width", [400, 1100])
 def test_the_page_fits(tmp_path: Path, width: int) -> None:
-    assert BROWSER is not None
     runs = [make_run(tmp_path / name, replace(Made(steps=40), name=name)) for name in ("exclusive", "free")]
-    page = report(runs, None).read_text(encoding="utf-8")
+    _fits(report(runs, None), width, tmp_path, pictures=7)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
+@pytest.mark.parametrize("width", [400, 1100])
+def test_the_page_of_a_sweep_fits(tmp_path: Path, width: int) -> None:
+    """Long names, many arms: tables scroll, pictures do not shrink."""
+    arms = tuple(f"free-with-a-rather-long-name-{i}" for i in range(7))
+    run = make_sweep(tmp_path / "run", MadeSweep(arms=arms, steps=40, validations=8))
+    _fits(report([run], None), width, tmp_path, pictures=4)
+
+
+def _fits(path: Path, width: int, tmp_path: Path, *, pictures: int) -> None:
+    assert BROWSER is not None
+    page = path.read_text(encoding="utf-8")
     wrapper = tmp_path / "wrapper.html"
     wrapper.write_text(PAGE.format(width=width, page=html.escape(page)), encoding="utf-8")
     command = [
@@ -52,5 +67,5 @@ def test_the_page_fits(tmp_path: Path, width: int) -> None:
     assert found is not None
     measured = json.loads(html.unescape(found[1]))
     assert measured["width"] <= width
-    assert measured["pictures"] == 7
+    assert measured["pictures"] == pictures
     assert measured["scale"] > 0.8

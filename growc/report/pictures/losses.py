@@ -11,13 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from growc.report.courses import binned
 from growc.report.history import Floats, Leg, Run, mean
 from growc.report.numbers import loss, tick
 from growc.report.palette import INK, MUTED, PREDICTED, SHARED, SURFACE, Look, looks, trail_name
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
-
-MOST_POINTS, FEWEST_POINTS, STEPS_PER_POINT = 200, 30, 8
-"""A training curve is drawn as means over bins of steps, which also smooths it lightly."""
 
 _START_UP = 0.05
 """The first part of the tokens may leave the frame: losses fall from ln(vocabulary) there and say nothing."""
@@ -107,21 +105,11 @@ def _known(run: Run) -> dict[tuple[str | None, bool], float]:
 def _drawn(leg: Leg, start: float | None, look: Look, *, shared: bool) -> _Drawn:
     curve = leg.stage.curve
     on, val_on = curve.tokens <= leg.tokens, curve.val_tokens <= leg.tokens
-    tokens, losses = _binned(curve.tokens[on], curve.loss[on])
+    tokens, losses = binned(curve.tokens[on], curve.loss[on])
     val_tokens, val_losses = curve.val_tokens[val_on], curve.val_loss[val_on]
     if start is not None:
         val_tokens, val_losses = np.insert(val_tokens, 0, 0.0), np.insert(val_losses, 0, start)
     return _Drawn(leg.offset + tokens, losses, leg.offset + val_tokens, val_losses, look, shared)
-
-
-def _binned(tokens: Floats, losses: Floats) -> tuple[Floats, Floats]:
-    bins = min(len(losses), max(FEWEST_POINTS, min(MOST_POINTS, len(losses) // STEPS_PER_POINT)))
-    if bins == 0:
-        return tokens, losses
-    return (
-        np.array([part.mean() for part in np.array_split(tokens, bins)]),
-        np.array([part.mean() for part in np.array_split(losses, bins)]),
-    )
 
 
 def _growths(run: Run, styles: dict[tuple[str, str], Look]) -> Iterator[_Growth]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from growc.report.history import Run
+from growc.plan import alike
+from growc.report.history import Clock, Run, Stage
 from growc.report.numbers import duration
 from growc.report.palette import GROWING, REST, TRAINING
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
@@ -13,11 +14,7 @@ from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
 
 def where_time_went(runs: tuple[Run, ...]) -> Picture:
     """Seconds of every stage: training, growing, and the rest."""
-    rows = [
-        (stage.name if len(runs) == 1 else f"{run.label}: {stage.name}", stage.clock)
-        for run in runs
-        for stage in run.stages
-    ]
+    rows = [(name if len(runs) == 1 else f"{run.label}: {name}", clock) for run in runs for name, clock in _stages(run)]
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -55,3 +52,16 @@ def where_time_went(runs: tuple[Run, ...]) -> Picture:
         (WIDE, 84 + 28 * len(rows)),
         (NARROW, 130 + 28 * len(rows)),
     )
+
+
+def _stages(run: Run) -> list[tuple[str, Clock]]:
+    """The stages with their times; in a sweep, those that differ by their point only are put together."""
+    together: dict[str, list[Stage]] = {}
+    for stage in run.stages:
+        together.setdefault(alike.split(stage.name)[1], []).append(stage)
+    return [(alike.called([stage.name for stage in each]), _sum(each)) for each in together.values()]
+
+
+def _sum(stages: list[Stage]) -> Clock:
+    clocks = [stage.clock for stage in stages]
+    return Clock(sum(c.training for c in clocks), sum(c.growing for c in clocks), sum(c.total for c in clocks))
