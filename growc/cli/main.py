@@ -101,16 +101,46 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
 @click.option("--stage", required=True, metavar="NAME", help="The grow stage.")
 @click.option("--from", "from_", required=True, type=FILE, help="A checkpoint folder.")
 @click.option("--to", required=True, type=FILE, help="The folder to write; it must not exist.")
+@click.option("--verify", is_flag=True, help="Read all that was written again, prove it, and write a manifest.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that move bytes.")
 @overrides
 @allow_code
-def grow(spec: Path, stage: str, from_: Path, to: Path, overrides: tuple[str, ...], allow_code: bool) -> None:
-    """Grow a checkpoint folder as one stage of a spec says: file to file, without training or an accelerator."""
+def grow(
+    spec: Path,
+    stage: str,
+    from_: Path,
+    to: Path,
+    verify: bool,
+    workers: int,
+    overrides: tuple[str, ...],
+    allow_code: bool,
+) -> None:
+    """Grow a checkpoint folder as one stage of a spec says: file to file, without training or an accelerator.
+
+    Called again after a kill or a full disk, it goes on where it stopped.
+    """
     with Session("human", overrides) as session:
         from growc.checkpoint import command
+        from growc.checkpoint.request import Request
+        from growc.files.progress import Printer
 
+        request = Request(spec, stage, from_, to, overrides, allow_code)
         session.progress(f"growing {from_}")
-        session.warn(command.grow(spec, stage, from_, to, overrides, allow_code))
+        warnings = command.grow(request, command.prepare_in_a_child, workers=workers, verify=verify, listener=Printer())
+        session.warn(warnings)
         session.say(f"grown: {to}")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+def verify(folder: Path) -> None:
+    """Read a checkpoint that was grown with --verify again, and compare it with its manifest."""
+    with Session("human", ()) as session:
+        from growc.files import verify as files
+        from growc.files.progress import Printer
+
+        files.verify(folder, listener=Printer())
+        session.say(f"verified: {folder}")
 
 
 @main.command()
@@ -127,7 +157,7 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
 @main.command()
 @output_format
 def operators(output_format: FormatChoice) -> None:
-    """List the growth operators."""
+    """List the growth operators, and how copies may start."""
     from growc.cli.pages import operator_table, operators_json
 
     click.echo(operators_json() if output_format == "json" else operator_table())
@@ -136,7 +166,7 @@ def operators(output_format: FormatChoice) -> None:
 @main.command()
 @click.argument("topic", metavar="NAME|CODE")
 def explain(topic: str) -> None:
-    """Show the page of an operator, or of a diagnostic such as GROW106."""
+    """Show the page of an operator, of an initialisation such as experts.drop, or of a diagnostic such as GROW106."""
     from growc.cli.pages import page
 
     click.echo(page(topic))

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import click
+from typing_extensions import override
 
 FormatChoice: TypeAlias = Literal["human", "json", "github", "sarif", "junit"]
 FORMATS: tuple[FormatChoice, ...] = ("human", "json", "github", "sarif", "junit")
 
-FILE = click.Path(path_type=Path)
+
+class _File(click.Path):
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("a path cannot be empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _File(path_type=Path)
 """A path; whether it can be read is a diagnostic's to say."""
 
 overrides = click.option(

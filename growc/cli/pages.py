@@ -10,12 +10,17 @@ from typing import Any
 
 import click
 
+from growc.cli.fields import fields_of
 from growc.diagnostics import CODES
 from growc.operators import OPERATORS, Operator, operator
+from growc.operators.initialisation import Initialisation
+
+SLOTS = "slot (i, c) holds source expert i for c = 1 and a copy of it for c > 1; j is the expert it is mixed with"
+"""What the formulas of initialisations have in common."""
 
 
 def page(topic: str) -> str:
-    """The page of an operator or a code.
+    """The page of an operator, of an initialisation (`experts.drop`, or `drop` for all of that name) or of a code.
 
     Raises:
         click.UsageError: there is none.
@@ -24,11 +29,31 @@ def page(topic: str) -> str:
         return "\n".join(_operator_page(topic, operator(topic)))
     if (code := topic.upper()) in CODES:
         return f"{code}  {CODES[code].title}\n\n{CODES[code].text}\n\nExit code {int(CODES[code].exit)}."
-    near = difflib.get_close_matches(topic, [*OPERATORS, *CODES], n=1) or difflib.get_close_matches(
-        topic.upper(), CODES, n=1
-    )
-    guess = f"did you mean {near[0]}?" if near else "see `growc operators`"
-    raise click.UsageError(f"there is no operator and no diagnostic called {topic!r}: {guess}")
+    meant = {name: of for name, of in _initialisations().items() if topic in (name, _bare(name))}
+    if meant:
+        return "\n\n\n".join("\n".join(_initialisation_page(name, *of)) for name, of in meant.items())
+    raise click.UsageError(f"there is no operator, initialisation or diagnostic called {topic!r}: {_guess(topic)}")
+
+
+def _guess(topic: str) -> str:
+    dotted = list(_initialisations())
+    known = [*OPERATORS, *CODES, *dotted, *map(_bare, dotted)]
+    near = difflib.get_close_matches(topic, known, n=1) or difflib.get_close_matches(topic.upper(), CODES, n=1)
+    return f"did you mean {near[0]}?" if near else "see `growc operators`"
+
+
+def _initialisations() -> dict[str, tuple[type[Initialisation], str]]:
+    """Of all operators, by names such as `experts.drop`: the class, and the YAML that chooses it."""
+    return {
+        f"{kind}.{name}": (cls, f"{op}: {{{field}: {{init: {name}}}}}")
+        for op in OPERATORS
+        for field, (kind, table) in operator(op).initialisations.items()
+        for name, cls in table.items()
+    }
+
+
+def _bare(name: str) -> str:
+    return name.partition(".")[2]
 
 
 def _operator_page(name: str, cls: type[Operator]) -> Iterator[str]:
@@ -36,66 +61,38 @@ def _operator_page(name: str, cls: type[Operator]) -> Iterator[str]:
     yield ""
     yield inspect.getdoc(cls) or ""
     yield ""
-    schema = cls.model_json_schema()
-    yield from _fields(schema, schema.get("$defs", {}), 0)
+    if cls.mixes:
+        yield "It makes one model of several: `from` lists their states, as `from: [source, math, code.stable]`."
+        yield ""
+    yield from fields_of(cls)
+    if kinds := [kind for kind, _ in cls.initialisations.values()]:
+        yield ""
+        yield f"Every init has a page: {', '.join(f'`growc explain {kind}.NAME`' for kind in kinds)}."
 
 
-def _fields(schema: dict[str, Any], definitions: dict[str, Any], depth: int) -> Iterator[str]:
-    """One line per field: name, what may stand there, the default, what it means; nested fields are indented."""
-    indent = "  " * depth
-    required = schema.get("required", [])
-    for name, field in schema.get("properties", {}).items():
-        default = f" = {_flow(field['default'])}" if "default" in field else ""
-        must = " (required)" if name in required and "const" not in field else ""
-        says = f"  {field['description']}" if "description" in field else ""
-        yield f"{indent}{name}: {_type(field, definitions)}{default}{must}{says}"
-        for variant in _variants(field):
-            if "$ref" in variant:
-                nested = definitions[variant["$ref"].rpartition("/")[2]]
-                if len(_variants(field)) > 1:
-                    yield f"{indent}  {_summary(nested)}"
-                yield from _fields(nested, definitions, depth + 1 + (len(_variants(field)) > 1))
-
-
-def _variants(field: dict[str, Any]) -> list[dict[str, Any]]:
-    return field.get("oneOf") or field.get("anyOf") or [field]
-
-
-def _summary(definition: dict[str, Any]) -> str:
-    return str(definition.get("description", "")).partition("\n")[0]
-
-
-def _type(field: dict[str, Any], definitions: dict[str, Any]) -> str:
-    words: list[str] = []
-    for variant in _variants(field):
-        if "$ref" in variant:
-            words.append("{...}" if "{...}" not in words else "")
-        elif "const" in variant:
-            words.append(str(variant["const"]))
-        elif "enum" in variant:
-            words.append(" | ".join(map(str, variant["enum"])))
-        elif variant.get("type") == "array":
-            words.append(f"[{_type(variant.get('items', {}), definitions)}, ...]")
-        else:
-            words.append(_bounded(variant))
-    return " | ".join(filter(None, words))
-
-
-def _bounded(variant: dict[str, Any]) -> str:
-    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {variant[key]:g}" for key, sign in signs.items() if key in variant]
-    return " ".join([str(variant.get("type", "")), *bounds])
-
-
-def _flow(value: Any) -> str:
-    return json.dumps(value).replace('"', "")
+def _initialisation_page(name: str, cls: type[Initialisation], chosen_by: str) -> Iterator[str]:
+    yield f"{name}  ({chosen_by})"
+    yield ""
+    yield inspect.getdoc(cls) or ""
+    yield ""
+    for field in ("formula", "source", "preserves", "cost"):
+        yield f"{field + ':':<11}{getattr(cls, field)}"
+    yield f"{'where':<11}{SLOTS}"
+    if fields := list(fields_of(cls, without="init")):
+        yield from ("", *fields)
 
 
 def operator_table() -> str:
-    """Every operator with what it grows, where it was published, and what it does."""
-    rows = [_row(name, operator(name)) for name in OPERATORS]
-    names = max(len(row["op"]) for row in rows)
-    return "\n".join(f"{r['op']:<{names}}  {r['site']:<4}  arXiv {r['paper']}  {r['summary']}" for r in rows)
+    """Every operator with what it grows, where it was published, and what it does; under it its initialisations."""
+    return "\n".join(line for name in OPERATORS for line in _lines(_row(name, operator(name))))
+
+
+def _lines(row: dict[str, Any]) -> Iterator[str]:
+    width = max(map(len, OPERATORS))
+    yield f"{row['op']:<{width}}  {row['site']:<4}  arXiv {row['paper']}  {row['summary']}"
+    inner = max((len(init["name"]) for init in row["initialisations"]), default=0)
+    for init in row["initialisations"]:
+        yield f"  {init['name']:<{inner}}  {init['preserves']:<7}  {init['summary']}"
 
 
 def operators_json() -> str:
@@ -104,5 +101,14 @@ def operators_json() -> str:
 
 
 def _row(name: str, cls: type[Operator]) -> dict[str, Any]:
-    summary = (inspect.getdoc(cls) or "").partition("\n")[0]
-    return {"op": name, "site": str(cls.site), "paper": cls.paper.arxiv, "summary": summary}
+    inits = [
+        {"name": f"{kind}.{init}", "preserves": str(of.claim), "summary": _summary(of)}
+        for kind, table in cls.initialisations.values()
+        for init, of in table.items()
+    ]
+    row = {"op": name, "site": str(cls.site), "paper": cls.paper.arxiv, "summary": _summary(cls)}
+    return row | {"initialisations": inits}
+
+
+def _summary(cls: type[Any]) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0]

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from growc.cli.main import main
 from growc.diagnostics import CODES
-from growc.operators import OPERATORS
+from growc.operators import OPERATORS, operator
+from tests.operators_cases import EXACT
 from tests.small import spec
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,9 @@ def test_operators_and_explain_cover_the_tables(growc: Call) -> None:
         assert name in {row["op"] for row in listed}
         page = growc("explain", name)
         assert page.exit_code == 0
-        assert "factor: integer >= 2 <= 256 = 2" in page.stdout
+        for field in operator(name).model_fields:
+            assert f"\n{field}: " in page.stdout
+    assert "factor: integer >= 2 <= 256 = 2" in growc("explain", "expert_upcycling").stdout
     for code in CODES:
         page = growc("explain", code.lower())
         assert page.exit_code == 0
@@ -139,7 +141,7 @@ def test_sarif_and_junit_hold_the_findings(growc: Call, tmp_path: Path) -> None:
 
 
 def grown_by(**operator: Any) -> dict[str, Any]:
-    return {"stages": [{"name": "upcycle", "grow": [{"op": "expert_upcycling", **operator}]}]}
+    return {"stages": [{"name": "upcycle", "grow": [{"op": "expert_upcycling", **EXACT, **operator}]}]}
 
 
 WRONG: dict[str, tuple[dict[str, Any], Sequence[str], str, int]] = {
@@ -149,7 +151,7 @@ WRONG: dict[str, tuple[dict[str, Any], Sequence[str], str, int]] = {
     "cap too small": (grown_by(factor=4, allocation={"rule": "greedy", "cap": 2}), (), "GROW303", 1),
     "no such layer": (grown_by(layers=[9]), (), "GROW302", 1),
     "replicas that do not add up": (grown_by(allocation={"rule": "explicit", "replicas": [2]}), (), "GROW306", 1),
-    "noise without a bias": (grown_by(router={"bias_noise": 1e-3}), (), "GROW305", 1),
+    "noise without a bias": (grown_by(router={"init": "copy", "bias_noise": 1e-3}), (), "GROW305", 1),
     "unknown key": ({"stagez": []}, (), "GROW101", 1),
     "no such model type": ({"model": {"config": {"model_type": "qwen3_mo"}}}, (), "GROW201", 1),
     "a dense model": (
@@ -197,6 +199,8 @@ def test_a_mistake_is_a_diagnostic_with_its_exit_code(growc: Call, tmp_path: Pat
         ("check",),
         ("run", "a.growth.yaml"),
         ("run", "a.growth.yaml", "--run-dir", "r", "--nproc", "0"),
+        ("run", "a.growth.yaml", "--run-dir", ""),
+        ("plan", "a.growth.yaml", "--out", ""),
         ("run", "plan.json", "--run-dir", "r", "--set", "name=x"),
         ("check", "a.growth.yaml", "--output-format", "xml"),
         ("explain", "expert_upcylcing"),
@@ -266,16 +270,8 @@ def test_a_mistake_in_the_text_is_told_without_torch(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "1 False"
 
 
-def test_help_is_instant() -> None:
+def test_help_loads_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "numpy", "pydantic", "rich", "yaml", "networkx")
     program = f"import sys; from growc.cli.main import main; print(*(m for m in {heavy} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
-
-    def seconds() -> float:
-        start = time.process_time(), os.times()
-        process("--help")
-        spent = os.times()
-        return spent.children_user + spent.children_system - start[1].children_user - start[1].children_system
-
-    assert min(seconds() for _ in range(3)) < 0.2  # of CPU: the wall clock depends on what else runs

@@ -62,9 +62,9 @@ class Shown(View):
         lines = [render(d, self.texts) for d in diagnostics]
         for spec in specs:
             if own := [invariant for of, invariant in invariants if of == spec]:
-                from growc.plan.render import invariant_line
+                from growc.plan.render import invariant_lines
 
-                lines += [spec, *map(invariant_line, own)]
+                lines += [spec, *invariant_lines(own)]
         counts = [
             f"{count} {severity}{'s' * (count != 1)}"
             for severity in Severity
