@@ -10,8 +10,9 @@ import yaml
 from growc.checks import Context
 from growc.growth.open import open_spec
 from tests.families import FAMILIES
+from tests.operators_cases import EXACT
 
-UPCYCLE: dict[str, Any] = {"name": "upcycle", "grow": [{"op": "expert_upcycling"}]}
+UPCYCLE: dict[str, Any] = {"name": "upcycle", "grow": [{"op": "expert_upcycling", **EXACT}]}
 BOUNDS: dict[str, Any] = {
     "active_flops": {"max_change": 0.05},
     "loss": {"max_increase": 1e-5},

@@ -10,7 +10,9 @@ import pytest
 HEAVY = ("torch", "transformers", "numpy", "networkx", "matplotlib", "rich")
 
 
-@pytest.mark.parametrize("room", ["growc", "growc.diagnostics", "growc.programs", "growc.operators", "growc.spec"])
+@pytest.mark.parametrize(
+    "room", ["growc", "growc.diagnostics", "growc.programs", "growc.operators", "growc.spec", "growc.files.move"]
+)
 def test_light_rooms_stay_light(room: str) -> None:
     program = f"import sys, {room}; print(*(m for m in {HEAVY} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 
 from growc.checks import run_checks
+from growc.growth.graph import TrainNode
+from growc.growth.open import open_spec
 from tests.small import context
 
 SPECS = sorted((Path(__file__).parents[1] / "specs").glob("*.growth.yaml"))
+EXPERIMENTS = sorted((Path(__file__).parents[1] / "specs").glob("*/*.growth.yaml"))
 FULL_SIZE = {
     "qwen3_30b_a3b": (30.53, 3.35),
     "mixtral_8x7b": (46.70, 12.88),
@@ -21,8 +21,35 @@ FULL_SIZE = {
 }
 """Billions of parameters and active parameters before growth, as counted elsewhere (embeddings included)."""
 
+UPCYCLED = {
+    "full_size_7b_to_13b": (7.64, 1.98, 1.15),
+    "full_size_1b_10_layers": (1.26, 0.56, 0.144),
+    "full_size_8_layers": (0.52, 0.36, 0.054),
+    "full_size_full_moe_256_to_512": (1.18, 0.194, 0.040),
+}
+"""Billions of parameters, active ones, and active ones without embeddings, of arXiv 2604.19835, Tables 2, 6 and 7; of
+the 8-layer model only the layout is given, for 32 experts, and these are counted by hand for the 16 it grows from."""
 
-@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name.partition(".")[0])
+MIXED = {"full_size_branch_train_mix": (19.72, 11.07)}
+"""Billions of parameters and active ones after mixing; arXiv 2403.07816 gives 11.1 active."""
+
+PRUNED = {
+    "full_size_mixtral_8x7b": (46.70, 12.88, 35.43, 12.88),
+    "full_size_phi_3_5_moe": (41.87, 6.64, 7.65, 2.37),
+}
+"""Billions of parameters and active ones before and after the last growth (arXiv 2402.14800 and 2506.18349)."""
+
+QUICK = {
+    "branch_train_mix", "symphony", "paper", "exact", "arms", "release", "full_size_8_layers", "pruning", "slimming"
+}  # fmt: skip
+"""The experiments that are checked among the fast tests: dozens of arms take their time."""
+
+
+def _name(path: Path) -> str:
+    return path.name.partition(".")[0]
+
+
+@pytest.mark.parametrize("path", SPECS, ids=_name)
 def test_a_shipped_spec_has_no_findings(path: Path) -> None:
     findings = run_checks(context(path))
     assert findings.diagnostics == ()
@@ -39,17 +66,66 @@ def test_the_figures_of_a_published_model_are_right(name: str) -> None:
     assert 0 < change < 0.005
 
 
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=_name(p), marks=[] if _name(p) in QUICK else [pytest.mark.slow]) for p in EXPERIMENTS],
+)
+def test_an_experiment_has_no_findings_and_says_what_it_is(path: Path) -> None:
+    """The comment of a spec is all that a reader sees first: its command works, and its cost is the graph's."""
+    given = context(path)
+    findings, stem = run_checks(given), path.name.removesuffix(".growth.yaml")
+    assert findings.diagnostics == ()
+    assert given.loaded.spec.name == stem
+    text = path.read_text(encoding="utf-8")
+    comment = text[: text.index("growth: 1")]
+    assert all(line.startswith("# ") for line in comment.splitlines())
+    shown = f"specs/{path.parent.name}/{path.name}"
+    if stem.startswith("full_size"):
+        assert f"growc plan {shown}\n" in comment
+        return
+    assert f"growc run {shown} --run-dir runs/{stem}" in comment
+    (steps,) = re.findall(r"([0-9,]+) steps of 2,048 tokens", comment)
+    trained = [node for node in given.graph.nodes if isinstance(node, TrainNode)]
+    assert int(steps.replace(",", "")) == sum(node.steps for node in trained)
+    assert {node.training.batch_tokens for node in trained} == {2048}
+
+
+@pytest.mark.parametrize("name", UPCYCLED)
+def test_the_papers_models_have_the_papers_parameters(name: str) -> None:
+    (path,) = (path for path in EXPERIMENTS if path.name.startswith(f"{name}."))
+    source = open_spec(path).graph.source
+    embeddings = 2 * source.config["vocab_size"] * source.config["hidden_size"]
+    counted = source.cost.total_params, source.cost.active_params, source.cost.active_params - embeddings
+    assert [count / 1e9 for count in counted] == pytest.approx(UPCYCLED[name], rel=0.01)
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_mixed_models_have_the_papers_active_parameters(name: str) -> None:
+    (path,) = (path for path in EXPERIMENTS if path.name.startswith(f"{name}."))
+    cost = open_spec(path).graph.target.cost
+    assert (cost.total_params / 1e9, cost.active_params / 1e9) == pytest.approx(MIXED[name], rel=0.001)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FULL_SIZE)
-def test_a_published_model_is_planned_within_ten_seconds(name: str) -> None:
-    """In CPU seconds, imports included: the wall clock of a busy machine says nothing."""
-    path = next(path for path in SPECS if path.name.startswith(name))
-    before = os.times()
-    done = subprocess.run(
-        [sys.executable, "-m", "growc", "plan", str(path), "--output-format", "json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    after = os.times()
-    assert json.loads(done.stdout)["diagnostics"] == []
-    cpu = after.children_user - before.children_user + after.children_system - before.children_system
-    assert cpu < 10
+@pytest.mark.parametrize("name", PRUNED)
+def test_published_models_are_pruned_to_the_published_size(name: str) -> None:
+    (path,) = (path for path in EXPERIMENTS if path.name.startswith(f"{name}."))
+    graph = open_spec(path).graph
+    costs = graph.source.cost, graph.target.cost
+    counted = [count / 1e9 for cost in costs for count in (cost.total_params, cost.active_params)]
+    assert counted == pytest.approx(PRUNED[name], rel=0.01)
+
+
+def test_transition_timing_trains_its_trunk_once() -> None:
+    """Five arms leave one trunk of a seed at five steps, and share two controls."""
+    (path,) = (path for path in EXPERIMENTS if path.name.startswith("table3a"))
+    graph = open_spec(path, ['sweep["training.seed"]=[0]']).graph
+    trained = [(node.stage, node.arm) for node in graph.nodes if isinstance(node, TrainNode)]
+    trunk = [stage for stage, arm in trained if stage.startswith("at_") and arm == "main"]
+    assert sorted(trunk) == ["at_12", "at_25", "at_38", "at_5", "at_50"]
+    assert trained.count(("cpt", "main")) == 5
+    assert trained.count(("cpt", "fixed_source")) == trained.count(("cpt", "fixed_target")) == 1
+    ends = {path.arm: path.nodes for path in graph.paths if path.arm != "main"}
+    steps = {node.name: node.steps for node in graph.nodes if isinstance(node, TrainNode)}
+    for nodes in (*ends.values(), *(path.nodes for path in graph.paths if path.arm == "main")):
+        assert sum(steps.get(name, 0) for name in nodes) == 2000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from growc.operators.grown_config import grown_config, without_siblings
-from growc.operators.sites import MoeSite
+from growc.operators.sites import AttentionSite, FfnSite, Mixture, MoeSite
 
 
 @dataclass
@@ -15,6 +15,19 @@ class Model:
     moe: tuple[MoeSite, ...]
     model_type: str = "some_moe"
     expert_field: str | None = "num_experts"
+    top_k_field: str | None = "top_k"
+    ffn: tuple[FfnSite, ...] = ()
+    attention: tuple[AttentionSite, ...] = ()
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        return {}
+
+    def holding(self, mixture: Mixture, *, stock: bool = True) -> None:  # noqa: ARG002
+        raise AssertionError(f"{mixture} has no place here")
+
+    def fields_of(self, tensor: str, dim: int) -> tuple[str, ...]:
+        raise AssertionError(f"the config says nothing of dimension {dim} of {tensor}")
 
 
 def _site(layer: int, experts: int = 2) -> MoeSite:

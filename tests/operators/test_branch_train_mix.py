@@ -1,0 +1,163 @@
+"""Operators that make experts of several branches: programs, experts, means, claims, moments, on dense families."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from growc.checks.loss import prove
+from growc.checks.twin import LENGTH, Twin, apply, draw, grow_drawn, grow_twin, logits, loss, tokens
+from growc.growth.evaluate import InMemory, evaluate
+from growc.growth.rewrite import Rewrite, rewrite
+from growc.model import ModelGraph, inspect
+from growc.operators import Operator, operator
+from growc.operators.grown_config import loads
+from growc.operators.operator import Preserves
+from growc.programs import Init, Mean, digest, of_parent, shape
+from tests.families import FAMILIES
+
+BRANCHES = 3
+STOCK = {"llama": "mixtral", "qwen3": "qwen3_moe", "olmo2": "flex_olmo"}
+OPERATORS: dict[str, dict[str, Any]] = {
+    "branch_train_mix": {},
+    "branch_train_mix, every second layer": {"layers": "alternate", "optimizer_state": "gradient"},
+    "branch_train_mix, softmax": {"gates": "softmax", "optimizer_state": "reset_new"},
+}
+
+every = pytest.mark.parametrize(
+    ("family", "case"), [(family, case) for family in ("llama", "qwen3", "gpt2", "olmo2") for case in OPERATORS]
+)
+
+
+def settled(case: str) -> Operator:
+    return operator(case.partition(",")[0]).model_validate(OPERATORS[case])
+
+
+@cache
+def source(family: str) -> ModelGraph:
+    return inspect(FAMILIES[family], LENGTH)
+
+
+@cache
+def planned(family: str, case: str) -> Rewrite:
+    mixing = settled(case).mixing(BRANCHES)
+    assert not [*mixing.problems(source(family)), *mixing.problems_together([source(family)] * BRANCHES)]
+    return rewrite(settled(case), source(family), seed="0", sequence_length=LENGTH, parents=BRANCHES)
+
+
+@cache
+def twin(family: str, case: str) -> Twin:
+    return grow_twin(source(family), [settled(case)], 0, BRANCHES)
+
+
+@every
+def test_every_tensor_has_one_program_and_every_parent_is_read(family: str, case: str) -> None:
+    step = planned(family, case)
+    shapes = {name: tensor.shape for name, tensor in step.read.items()}
+    traced = {name: tensor.shape for name, tensor in step.grown.tensors.items()}
+    assert {name: shape(program, shapes) for name, program in step.programs.items()} == traced
+    for name, moments in step.moments.items():
+        assert all(m is None or shape(m, shapes) == traced[name] for m in (moments.first, moments.second))
+    for site in step.grown.moe:
+        assert (site.num_experts, site.top_k) == (BRANCHES, 2)
+    stock = family in STOCK and (case.endswith("mix") or family == "qwen3")
+    assert ("loads in stock transformers" in loads(step.grown.config)) == stock or case.endswith("softmax")
+
+
+@every
+def test_expert_i_is_the_network_of_branch_i(family: str, case: str) -> None:
+    """As sparse upcycling makes experts of that branch alone."""
+    grown, step = twin(family, case), twin(family, case).steps[0].rewrite
+    settings = {key: value for key, value in OPERATORS[case].items() if key != "optimizer_state"}
+    alone = operator("sparse_upcycling").model_validate({"experts": BRANCHES, **settings})
+    upcycled = [
+        grow_drawn((branch,), source(family), [alone], 0).grown.state_dict() for branch in (grown.source, *grown.others)
+    ]
+    state = grown.grown.state_dict()
+    for name in (name for site in step.grown.moe for name in site.expert_tensors):
+        for number, branch in enumerate(upcycled):
+            assert torch.equal(state[name][number], branch[name][number]), name
+        assert not torch.equal(state[name][0], state[name][1])
+
+
+@every
+def test_all_else_is_the_mean_and_the_router_is_new(family: str, case: str) -> None:
+    grown, step = twin(family, case), twin(family, case).steps[0].rewrite
+    states = [model.state_dict() for model in (grown.source, *grown.others)]
+    routers = {name for site in step.grown.moe for name in site.router_rows}
+    experts = {name for site in step.grown.moe for name in site.expert_tensors}
+    for name, value in ((n, v) for n, v in grown.grown.state_dict().items() if n in step.grown.tensors):
+        if name in routers:
+            assert isinstance(step.programs[name], Init)
+            assert 0.5 < float(value.std()) / 0.02 < 2
+        elif name not in experts:
+            assert isinstance(step.programs[name], Mean)
+            torch.testing.assert_close(value, sum(state[name] for state in states) / BRANCHES)
+
+
+@every
+def test_branches_that_are_the_same_are_computed_exactly(family: str, case: str) -> None:
+    """Not what the operator claims, since branches differ; but then nothing is lost, whatever the router does."""
+    step = planned(family, case)
+    assert step.preserves is Preserves.NOT
+    grown = grow_drawn((draw(source(family), 0),) * BRANCHES, source(family), [settled(case)], 0)
+    proof = prove(grown, Preserves.EXACTLY)
+    assert proof.holds == ("softmax" not in case), proof
+
+
+@every
+def test_the_same_seed_gives_the_same_bytes_and_rows_stand_alone(family: str, case: str) -> None:
+    grown = twin(family, case)
+    step = grown.steps[0].rewrite
+    again = rewrite(settled(case), step.source, seed=step.seed, sequence_length=LENGTH, parents=BRANCHES)
+    assert {n: digest(p) for n, p in step.programs.items()} == {n: digest(p) for n, p in again.programs.items()}
+    first, fetch = apply(step.programs, grown.tensors()), InMemory(grown.tensors())
+    for name, whole in first.items():
+        rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(1))[: len(whole) // 2 + 1]
+        assert torch.equal(whole[rows], evaluate(step.programs[name], rows, fetch, torch.float64)), name
+
+
+@every
+def test_experts_and_router_learn(family: str, case: str) -> None:
+    grown = twin(family, case)
+    ids = tokens(grown.source, seed=3, sequences=64, length=32)
+    grown.grown.zero_grad()
+    loss(logits(grown.grown, ids), ids).backward()
+    gradients = {name: p.grad for name, p in grown.grown.named_parameters()}
+    for site in grown.steps[0].rewrite.grown.moe:
+        for name in (*site.expert_tensors, *site.router_rows):
+            gradient = gradients[name]
+            assert gradient is not None
+            assert bool((gradient.flatten(1).abs().amax(dim=1) > 0).all()), name
+
+
+@pytest.mark.parametrize("state", ["reset", "reset_new", "gradient"])
+def test_moments_are_those_of_the_branch_or_their_mean(state: str) -> None:
+    mixing = operator("branch_train_mix").model_validate({"optimizer_state": state})
+    step = rewrite(mixing, source("qwen3"), seed="0", sequence_length=LENGTH, parents=2)
+    (first, *_), experts = step.grown.moe, {name for site in step.grown.moe for name in site.expert_tensors}
+    kept = {name for name, moments in step.moments.items() if moments.keep_step}
+    new = {*experts, *(name for site in step.grown.moe for name in site.router_rows)}
+    assert kept == {"reset": set[str](), "reset_new": step.grown.tensors.keys() - new}.get(
+        state, step.grown.tensors.keys() - new | experts
+    )
+    if state == "gradient":
+        drawn = {name: torch.rand(tensor.shape, dtype=torch.float64) for name, tensor in step.read.items()}
+        second = step.moments[first.expert_tensors[0]].second
+        assert second is not None
+        value = evaluate(second, torch.tensor([1]), InMemory(drawn), torch.float64)[0]
+        parts = (drawn[of_parent(1, f"model.layers.0.mlp.{name}_proj.weight")] for name in ("gate", "up"))
+        assert torch.equal(value, torch.cat([*parts]))
+
+
+@pytest.mark.parametrize(
+    ("given", "parents", "code"), [({"experts": 4}, 3, "GROW391"), ({"top_k": 3}, 2, "GROW352"), ({}, 3, None)]
+)
+def test_what_does_not_fit_the_states_is_said(given: dict[str, Any], parents: int, code: str | None) -> None:
+    mixing = operator("branch_train_mix").model_validate(given).mixing(parents)
+    graph = source("llama")
+    problems = list(mixing.problems(graph)) or list(mixing.problems_together([graph] * parents))
+    assert [problem.code for problem in problems] == ([code] if code else [])
