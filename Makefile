@@ -35,7 +35,7 @@ test: lint ## Lint, then run the tests that are not slow
 
 .PHONY: test-slow
 test-slow: setup ## Run the slow tests: several processes, whole runs
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n auto --dist loadfile
 
 .PHONY: format
 format: setup ## Sort imports and format the code
