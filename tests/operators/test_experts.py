@@ -376,6 +376,7 @@ def test_svd_hybrids_do_not_depend_on_which_way_round_vectors_are_found() -> Non
         torch.testing.assert_close(new, -after[name])
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @example(atoms=19, sparsity=0.0625, seed=71)  # 1,500 iterations are too few for these
 @given(atoms=st.integers(4, 40), sparsity=st.floats(0.05, 0.9), seed=st.integers(0, 10**6))

@@ -14,6 +14,8 @@ import torch
 from growc.checkpoint.training import TRAINING
 from tests.run import tiny
 
+pytestmark = pytest.mark.slow
+
 TRAINED: dict[str, Any] = {
     **tiny.PLAIN,
     "optimizer": {"name": "adamw", "lr": 3e-3},

@@ -27,6 +27,7 @@ def _refused(output: str, code: str) -> None:
     assert "Traceback" not in output, output
 
 
+@pytest.mark.slow
 def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
     """One folder, met by another spec, other data, a second run at once, and a file in its place."""
     path = tiny.spec(tmp_path, stages=ONE)
@@ -38,6 +39,7 @@ def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
     _refused(tiny.run(path, tmp_path / "file", code=2), "GROW614")
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_in_one_folder(tmp_path: Path) -> None:
     path = tiny.spec(tmp_path, stages=[{"name": "pretrain", "train": {"steps": 4000, "data": "pretrain"}}])
     child = tiny.start(path, tmp_path / "run")
@@ -53,6 +55,7 @@ def test_two_runs_at_once_in_one_folder(tmp_path: Path) -> None:
     child.communicate()
 
 
+@pytest.mark.slow
 def test_divergence_stops_the_run(tmp_path: Path) -> None:
     training = {"batch_tokens": 256, "optimizer": {"name": "sgd", "lr": 1e30, "clip_norm": None}}
     path = tiny.spec(tmp_path, stages=[{"name": "p", "train": {"steps": 9, "data": "pretrain"}}], training=training)
@@ -78,6 +81,7 @@ def test_what_cannot_run_is_said_before_anything_is_trained(
     assert not (tmp_path / "run/stages").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_are_not_filled_up_at_random(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_config(load_config(FAMILIES["mixtral"]))
     model.save_pretrained(tmp_path / "model")

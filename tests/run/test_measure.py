@@ -17,6 +17,8 @@ from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny
 
+pytestmark = pytest.mark.slow
+
 UP = {"name": "up", "grow": [{"op": "expert_upcycling", **EXACT}]}
 
 

@@ -12,11 +12,13 @@ import torch
 from tests.operators_cases import EXACT
 from tests.run import tiny
 
+pytestmark = pytest.mark.slow
+
 ADAM: dict[str, Any] = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 1e-3}}
 EXPLICIT: dict[str, Any] = {"rule": "explicit", "replicas": [4, 1, 2, 1, 1, 2, 4, 1]}
 
 
-@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_grown_and_merged_is_the_state_before(tmp_path: Path, ranks: int) -> None:
     stages = [
         {"name": "pretrain", "train": {"steps": 4, "data": "pretrain"}},

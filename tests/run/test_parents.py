@@ -15,6 +15,8 @@ from growc.checkpoint.training import TRAINING
 from growc.report.read import read_runs
 from tests.run import tiny
 
+pytestmark = pytest.mark.slow
+
 ADAM: dict[str, Any] = {
     **tiny.PLAIN,
     "optimizer": {"name": "adamw", "lr": 3e-3},
@@ -111,7 +113,6 @@ def test_checkpoints_are_mixed_as_sources(unbroken: Path, tmp_path: Path) -> Non
     assert "GROW662" in refused.stdout + refused.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["math", "code", "on"])
 def test_killed_and_resumed_in_any_stage_ends_bit_equal(unbroken: Path, tmp_path: Path, stage: str) -> None:
     path = spec(tmp_path)

@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM
 import growc
 from tests.run import tiny
 
+pytestmark = pytest.mark.slow
+
 ADAM: dict[str, Any] = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 1e-3}}
 PRETRAIN: dict[str, Any] = {"name": "pretrain", "train": {"steps": 6, "data": "pretrain"}}
 
@@ -85,7 +87,6 @@ def test_pruned_and_slimmed_models_train_on_and_load(tmp_path: Path) -> None:
         assert torch.isfinite(model(torch.arange(16)[None]).logits).all()
 
 
-@pytest.mark.slow
 def test_decisions_and_weights_do_not_depend_on_sharding(tmp_path: Path) -> None:
     path = tiny.spec(tmp_path, stages=_grow_stages(**STAGES), training=ADAM)
     for name, ranks, overrides in (("one", 1, ()), ("two", 2, ()), ("ep", 2, ("parallel.ep=2",))):

@@ -12,6 +12,8 @@ import torch
 
 from tests.run import tiny
 
+pytestmark = pytest.mark.slow
+
 ADAM = {
     "batch_tokens": 256,
     "optimizer": {"name": "adamw", "lr": 1e-3},
@@ -37,7 +39,7 @@ def _cut_off(folder: Path, stage: str, step: int, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stage", [pytest.param("pretrain", marks=pytest.mark.slow), "cpt"])
+@pytest.mark.parametrize("stage", ["pretrain", "cpt"])
 def test_killed_and_resumed_on_the_same_layout_ends_bit_equal(unbroken: Path, tmp_path: Path, stage: str) -> None:
     path = _cut_off(tmp_path, stage, 5, training=ADAM)
     output = tiny.run(path, tmp_path / "run", 2)
@@ -49,7 +51,6 @@ def test_killed_and_resumed_on_the_same_layout_ends_bit_equal(unbroken: Path, tm
         assert tiny.rows(tmp_path / "run", name) == tiny.rows(unbroken, name)
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_on_another_layout_ends_alike(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from growc.checkpoint.training import TRAINING
 from tests.run import tiny
+
+pytestmark = pytest.mark.slow
 
 SGD: dict[str, Any] = {**tiny.PLAIN, "optimizer": {"name": "sgd", "lr": 0.3, "momentum": 0.9}}
 STAGES: list[dict[str, Any]] = [

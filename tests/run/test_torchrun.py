@@ -11,6 +11,8 @@ import pytest
 
 from tests.run import tiny
 
+pytestmark = pytest.mark.slow
+
 DIVERGING = {"batch_tokens": 256, "optimizer": {"name": "sgd", "lr": 1e30}}
 
 
@@ -31,7 +33,6 @@ def _torchrun(spec: Path, run_dir: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_ranks_started_by_torchrun_run_the_spec(tmp_path: Path) -> None:
     spec = tiny.spec(tmp_path)
     done = _torchrun(spec, tmp_path / "run")
@@ -42,7 +43,6 @@ def test_ranks_started_by_torchrun_run_the_spec(tmp_path: Path) -> None:
     assert all(abs(two[step] / one[step] - 1) < 1e-5 for step in one)
 
 
-@pytest.mark.slow
 def test_what_stops_a_run_is_told_and_ends_all_ranks(tmp_path: Path) -> None:
     spec = tiny.spec(tmp_path, training=DIVERGING)
     done = _torchrun(spec, tmp_path / "run")
