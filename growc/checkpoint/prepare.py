@@ -19,6 +19,7 @@ from growc.checkpoint.conversion import Storage
 from growc.checkpoint.dtypes import FLOATING
 from growc.checkpoint.grown import Grown, Tensors, chain, weight_scores
 from growc.checkpoint.grown_training import grow_training, size_of
+from growc.checkpoint.lineage import LINEAGE
 from growc.checkpoint.making import Maker
 from growc.checkpoint.recipes import recipes
 from growc.checkpoint.request import Request
@@ -26,13 +27,13 @@ from growc.checkpoint.sound import check_training
 from growc.checkpoint.source import FolderTensors
 from growc.checkpoint.stage import check_source, grow_node
 from growc.checkpoint.training import TRAINING
-from growc.checkpoint.write import LINEAGE, companions, copy_companions, is_there, shell, write_config
+from growc.checkpoint.write import companions, copy_companions, is_there, shell, write_config
 from growc.diagnostics import Diagnostic, GrowcError, Severity, fail
 from growc.files.atomic import write_json
 from growc.files.folder import WeightFiles, read_folder
 from growc.files.layout import lay_out
 from growc.files.move import check_sources
-from growc.files.plan import Plan, Source
+from growc.files.plan import Plan
 from growc.files.planfile import write_plan
 from growc.files.space import check_room
 from growc.files.staging import check_space
@@ -73,7 +74,7 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     if trained := os.path.lexists(training := request.source / TRAINING):
         check_training(training, graph)
     files = read_folder(request.source)
-    read = _sources(files)
+    read = files.sources()
     tensors = FolderTensors(files, shell(source.config), graph)
     grown, operators = _grown(node, graph, tensors)
 
@@ -101,15 +102,6 @@ def _announce(seconds: float) -> None:
     """Tell someone who waits how long it will be."""
     if seconds > TOLD_FROM:
         sys.stderr.write(f"computing new weights takes about {spoken(seconds)} of one core\n")
-
-
-def _sources(files: WeightFiles) -> tuple[Source, ...]:
-    """The weight files in the order of their names, by which parts of the plan number them."""
-    paths = {name: (files.folder / name).absolute() for name in files.headers}
-    return tuple(
-        Source(str(paths[name]), header.size, paths[name].stat().st_mtime_ns, header.digest)
-        for name, header in sorted(files.headers.items())
-    )
 
 
 def _grown(node: GrowNode, graph: ModelGraph, tensors: Tensors) -> tuple[Grown, list[dict[str, Any]]]:

@@ -18,9 +18,6 @@ from growc.files.atomic import write_json
 from growc.model import ModelGraph
 from growc.model.build import load_config
 
-LINEAGE = "growth.json"
-"""File in a checkpoint that says where it came from."""
-
 COMPANIONS = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "chat_template.*",

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from growc import __version__
-from growc.cli.options import FILE, FormatChoice, allow_code, output_format, overrides
+from growc.cli.options import FILE, FormatChoice, allow_code, output_format, overrides, workers
 from growc.cli.session import Session
 from growc.diagnostics import ExitCode
 
@@ -102,7 +102,7 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
 @click.option("--from", "from_", required=True, type=FILE, help="A checkpoint folder.")
 @click.option("--to", required=True, type=FILE, help="The folder to write; it must not exist.")
 @click.option("--verify", is_flag=True, help="Read all that was written again, prove it, and write a manifest.")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that move bytes.")
+@workers
 @overrides
 @allow_code
 def grow(
@@ -141,6 +141,39 @@ def verify(folder: Path) -> None:
 
         files.verify(folder, listener=Printer())
         session.say(f"verified: {folder}")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.option("--to", required=True, type=FILE, help="The folder to write; it must not exist.")
+@workers
+def pack(folder: Path, to: Path, workers: int) -> None:
+    """Store a checkpoint whose experts are copies as bases and deltas, without loss.
+
+    Equal tensors, and equal experts within a stack, are stored once. Copies that have been trained since are stored as
+    deltas if growth.json tells which experts are siblings: keep it beside weights that were trained elsewhere.
+    """
+    with Session("human", ()) as session:
+        from growc.checkpoint import packing
+        from growc.files.progress import Printer
+
+        packed, warnings = packing.pack(folder, to, workers=workers, listener=Printer())
+        session.warn(warnings)
+        session.say(f"packed: {to}, {packed.whole / 1e9:.2f} GB in {packed.packed / 1e9:.2f} GB")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.option("--to", required=True, type=FILE, help="The folder to write; it must not exist.")
+@workers
+def unpack(folder: Path, to: Path, workers: int) -> None:
+    """Give a packed checkpoint back byte for byte, proved by the digests that were taken when it was packed."""
+    with Session("human", ()) as session:
+        from growc.files.packing import unpack as files
+        from growc.files.progress import Printer
+
+        files.unpack(folder, to, workers=workers, listener=Printer())
+        session.say(f"unpacked: {to}")
 
 
 @main.command()

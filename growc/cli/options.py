@@ -31,6 +31,9 @@ overrides = click.option(
     help="Override one value of the spec, as stages[1].grow[0].factor=4; may be repeated.",
 )
 allow_code = click.option("--allow-code", is_flag=True, help="Let the spec's model.module import and run Python code.")
+workers = click.option(
+    "--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that move bytes."
+)
 output_format = click.option(
     "--output-format",
     type=click.Choice(FORMATS),

@@ -131,6 +131,14 @@ def read(handle: int, start: int, length: int) -> Iterator[memoryview]:
         length -= count
 
 
+def read_whole(handle: int, start: int, length: int) -> bytes:
+    """`length` bytes from byte `start` in memory; Shortened if the file ends before."""
+    data = bytearray()
+    for piece in read(handle, start, length):
+        data += piece
+    return bytes(data)
+
+
 def write(handle: int, data: bytes | memoryview, to: int) -> None:
     """Write all of `data` at byte `to`."""
     left = memoryview(data)

@@ -15,10 +15,13 @@ from typing import Any, NoReturn
 
 from growc.diagnostics import fail
 from growc.files.headers import Header, read_header
+from growc.files.plan import Source
 from growc.files.strict import parse, read_bytes
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PACKED = "growc.packed.jsonl"
+"""Index of a packed folder (`growc.files.packing`), which has no weights that could be read."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -33,6 +36,14 @@ class WeightFiles:
     def fingerprint(self) -> list[tuple[str, int, str]]:
         """Name, size and digest of the header of every file: what can be known without reading a payload."""
         return [(name, header.size, header.digest) for name, header in sorted(self.headers.items())]
+
+    def sources(self) -> tuple[Source, ...]:
+        """The weight files in the order of their names, by which parts of a plan number them."""
+        paths = {name: (self.folder / name).absolute() for name in self.headers}
+        return tuple(
+            Source(str(paths[name]), header.size, paths[name].stat().st_mtime_ns, header.digest)
+            for name, header in sorted(self.headers.items())
+        )
 
 
 def read_folder(folder: Path) -> WeightFiles:
@@ -57,6 +68,8 @@ def _no_weights(folder: Path) -> NoReturn:
             f"{folder} holds its weights as a pickle, {pickles[0]}, which growc never loads",
             help="convert it with `save_pretrained`, on a machine you can afford to lose",
         )
+    if os.path.lexists(folder / PACKED):
+        _disagree(f"{folder} is a packed checkpoint", "give it to `growc unpack`, and use what that writes")
     _disagree(f"{folder} holds no {SINGLE} and no {INDEX}", "for fresh weights, use `config` for `path`")
 
 

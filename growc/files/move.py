@@ -75,21 +75,22 @@ def _publish(aside: Path, to: Path) -> None:
 def check_sources(plan: Plan, aside: Path) -> None:
     """Refuse sources that are not the files that the plan was made from (GROW654)."""
     for source in plan.sources:
-        try:
-            if fault := _difference(source):
-                _changed(aside, f"{source.path} {fault}")
-        except FileNotFoundError:
-            _changed(aside, f"{source.path} is gone")
+        if fault := difference(source):
+            _changed(aside, f"{source.path} {fault}")
 
 
-def _difference(source: Source) -> str | None:
+def difference(source: Source) -> str | None:
+    """What is otherwise with a source than when it was read; None if nothing is."""
     path = Path(source.path)
-    status = path.stat()
+    try:
+        status, header = path.stat(), header_digest(path)
+    except FileNotFoundError:
+        return "is gone"
     if status.st_size != source.size:
         return f"has {status.st_size} bytes, not {source.size}"
     if status.st_mtime_ns != source.mtime_ns:
         return "was written to"
-    return None if header_digest(path) == source.header else "has another header"
+    return None if header == source.header else "has another header"
 
 
 def _changed(aside: Path, fault: str) -> NoReturn:

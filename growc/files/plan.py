@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from growc.files.headers import BITS
@@ -126,10 +126,13 @@ class Plan:
         return sum(output.size for output in self.outputs)
 
 
-def header_text(tensors: Iterable[PlannedTensor]) -> bytes:
+FOR_TORCH: Mapping[str, str] = {"format": "pt"}
+"""Metadata of weights: transformers refuses files that do not name the framework they are for."""
+
+
+def header_text(tensors: Iterable[PlannedTensor], metadata: Mapping[str, str] = FOR_TORCH) -> bytes:
     """The safetensors header of a file with these tensors, without padding."""
-    # transformers refuses files that do not name the framework they are for.
-    entries = [b'"__metadata__":{"format":"pt"}']
+    entries = [f'"__metadata__":{json.dumps(metadata, separators=(",", ":"))}'.encode()]
     offset = 0
     for tensor in tensors:
         end = offset + tensor.nbytes

@@ -114,7 +114,7 @@ def check_space(folder: Path, size: int) -> None:
     if free < size:
         fail(
             "GROW643",
-            f"the grown checkpoint takes {size / 1e9:.2f} GB, and the disk of {folder} has {free / 1e9:.2f} GB free",
+            f"the new checkpoint takes {size / 1e9:.2f} GB, and the disk of {folder} has {free / 1e9:.2f} GB free",
             help="free some space, or put --to on another disk",
         )
 

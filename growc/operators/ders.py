@@ -82,7 +82,8 @@ class Ders(DenseToMoe):
 
     From the paper: both forms, the shared base, what starts at 0. Of the free places, one lies in each row of `every`
     entries (those left over at the end are not free), where the paper draws from the whole matrix; stored as one byte.
-    From memory: standard deviations. Not part of growc: the compression of trained experts.
+    From memory: standard deviations. Not part of growc: the compression of trained experts, which loses bits. `growc
+    pack` stores the copies that any operator made as deltas against each other, without loss.
     """
 
     op: ClassVar = "ders"

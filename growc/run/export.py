@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc import __version__
+from growc.checkpoint.lineage import LINEAGE
 from growc.checkpoint.training import TRAINING, State, write_state
-from growc.checkpoint.write import LINEAGE, write_config
+from growc.checkpoint.write import write_config
 from growc.files.atomic import commit, write_json
 from growc.model import ModelGraph
 from growc.model.build import canonical, load_config

@@ -282,6 +282,8 @@ class Runner:
                 described(rewrite.operator) | {"replicas": done["replicas"]}
                 for rewrite, done in zip(node.rewrites, result["operators"], strict=True)
             ]
+        else:
+            lineage["siblings"] = siblings(growths(self.graph, self.folder, node))
         save_checkpoint(
             self.folder.checkpoint(node.name), model, graph, state,
             key=node.key, node=node.name, step=step, tokens=tokens, lineage=lineage,

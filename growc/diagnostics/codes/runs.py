@@ -129,15 +129,15 @@ CODES: dict[str, Code] = {
     ),
     "GROW642": Code(
         "A destination that is taken",
-        "The grown checkpoint is put together in a folder beside --to and takes its name when it is\n"
+        "The new checkpoint is put together in a folder beside --to and takes its name when it is\n"
         "whole, so --to must not exist, must not lie inside the source, and nobody else may be writing\n"
         "it. An existing checkpoint is never written over: remove it yourself, or choose another place.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW643": Code(
-        "Not enough space for the grown checkpoint",
+        "Not enough space for the new checkpoint",
         "The size of every file is known before a byte is written, and the disk has less free than\n"
-        "that. Growing writes a second checkpoint and leaves the source as it is.",
+        "that. Growing and unpacking write a second checkpoint and leave the source as it is.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW644": Code(
@@ -156,7 +156,7 @@ CODES: dict[str, Code] = {
     "GROW646": Code(
         "A source that cannot be read to its end",
         "The system refused to read a weight file, or the file is shorter than it was when its header\n"
-        "was read: something else is writing to it. The grown checkpoint was discarded. Wait until the\n"
+        "was read: something else is writing to it. The new checkpoint was discarded. Wait until the\n"
         "source is complete and readable, and start again.",
         ExitCode.CANNOT_RUN,
     ),
@@ -237,7 +237,8 @@ CODES: dict[str, Code] = {
         "A file beside the weights that cannot go along",
         "The tokenizer, the generation defaults, the model card and the lineage (`growth.json`) belong to a\n"
         "checkpoint. In this folder one of them is no regular file: a folder, a pipe, or a link to nothing, as\n"
-        "a half-fetched cache has. Without it the grown checkpoint would be incomplete. Fetch it, or remove it.",
+        "a half-fetched cache has. Without it the new checkpoint would be incomplete. Fetch it, or remove it.\n"
+        "`growc pack` takes every file along, and their names must be Unicode.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW662": Code(
@@ -251,6 +252,25 @@ CODES: dict[str, Code] = {
         "`training/` in the source is damaged, asks to run code (its index is a pickle, of which growc reads\n"
         "only what torch writes), or is the state of another model. Fetch the checkpoint again; without the\n"
         "folder, the weights grow alone, and training on from them starts with a fresh optimizer.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW670": Code(
+        "A lineage that tells no siblings",
+        "`growc pack` takes from `growth.json` which experts are copies of one, to store those that have been\n"
+        "trained since as deltas. Here it is damaged, or names what this version does not know. Equal tensors are\n"
+        "found without it, and everything comes back all the same; what differs just takes its full size.",
+    ),
+    "GROW671": Code(
+        "A folder that is packed already, or not packed",
+        "`growc pack` takes a checkpoint folder and writes a packed one, `growc unpack` the other way round. A\n"
+        "packed folder is known by its index, `growc.packed.jsonl`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW672": Code(
+        "A packed checkpoint that is damaged",
+        "A file of the packed folder is missing, cut short or altered, its index and its files do not fit each\n"
+        "other, or what was unpacked does not have the digest that it had when it was packed. The checkpoint was\n"
+        "not given its name. Fetch the packed folder again, or pack the checkpoint again if it is still there.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW630": Code(
