@@ -32,7 +32,7 @@ KEY = "pack"
 """No plan has this key: a folder that a stopped call left is begun anew."""
 
 METADATA = {"format": "growc.packed"}
-"""Of packed files: no framework's, so that no reader of weights takes them."""
+"""Of packed files, whose tensors are no framework's."""
 
 
 @dataclass(frozen=True)
