@@ -11,7 +11,17 @@ HEAVY = ("torch", "transformers", "numpy", "networkx", "matplotlib", "rich")
 
 
 @pytest.mark.parametrize(
-    "room", ["growc", "growc.diagnostics", "growc.programs", "growc.operators", "growc.spec", "growc.files.move"]
+    "room",
+    [
+        "growc",
+        "growc.diagnostics",
+        "growc.programs",
+        "growc.operators",
+        "growc.spec",
+        "growc.files.move",
+        "growc.checkpoint.packing",
+        "growc.files.packing.unpack",
+    ],
 )
 def test_light_rooms_stay_light(room: str) -> None:
     program = f"import sys, {room}; print(*(m for m in {HEAVY} if m in sys.modules))"

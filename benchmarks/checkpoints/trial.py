@@ -17,7 +17,7 @@ from growc.files.verify import verify
 def main(what: str, *arguments: str) -> None:
     """Run it, and print its peak memory in bytes beside what it measured itself."""
     trials: dict[str, Callable[..., dict[str, float]]] = {
-        "finish": _finish, "verify": _verify, "plan": _plan, "read": _read
+        "finish": _finish, "verify": _verify, "plan": _plan, "read": _read, "pack": _pack, "unpack": _unpack
     }  # fmt: skip
     found = trials[what](*arguments)
     peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
@@ -33,6 +33,20 @@ def _finish(to: str, workers: str, verified: str) -> dict[str, float]:
 
 def _verify(folder: str, workers: str) -> dict[str, float]:
     return {"tensors": verify(Path(folder), workers=int(workers)).tensors}
+
+
+def _pack(folder: str, to: str, workers: str) -> dict[str, float]:
+    from growc.checkpoint.packing import pack
+
+    sizes, warnings = pack(Path(folder), Path(to), workers=int(workers))
+    assert not warnings
+    return {"packed_bytes": sizes.packed}
+
+
+def _unpack(folder: str, to: str, workers: str) -> dict[str, float]:
+    from growc.files.packing.unpack import unpack
+
+    return {"bytes": unpack(Path(folder), Path(to), workers=int(workers))}
 
 
 def _plan(folder: str) -> dict[str, float]:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from growc.cli.main import main
 from growc.diagnostics import CODES
 from growc.operators import OPERATORS, operator
+from tests.files.packings import contents, experts
 from tests.operators_cases import EXACT
 from tests.small import spec
 
@@ -137,6 +138,22 @@ def test_sarif_and_junit_hold_the_findings(growc: Call, tmp_path: Path) -> None:
     assert clean.get("failures") == "0"
 
 
+def test_pack_and_unpack(growc: Call, tmp_path: Path) -> None:
+    case = experts(tmp_path)
+    done = growc("pack", case.source, "--to", case.packed)
+    assert (done.exit_code, done.stdout) == (0, f"packed: {case.packed}, 0.00 GB in 0.00 GB\n")
+    done = growc("unpack", case.packed, "--to", case.back)
+    assert (done.exit_code, done.stdout) == (0, f"unpacked: {case.back}\n")
+    assert contents(case.back) == contents(case.source)
+    (case.source / "growth.json").write_text("{")
+    done = growc("pack", case.source, "--to", tmp_path / "again")
+    assert (done.exit_code, "GROW670" in done.stderr) == (0, True)
+    for command, folder in (("pack", case.packed), ("unpack", case.source)):
+        done = growc(command, folder, "--to", tmp_path / "more")
+        assert (done.exit_code, "GROW671" in done.output) == (2, True)
+    assert not (tmp_path / "more").exists()
+
+
 # -- what is wrong ---------------------------------------------------------------------------------------------
 
 
@@ -196,6 +213,8 @@ def test_a_mistake_is_a_diagnostic_with_its_exit_code(growc: Call, tmp_path: Pat
         ("run", "missing.json", "--run-dir", "r"),
         ("grow", "missing.growth.yaml", "--stage", "s", "--from", "a", "--to", "b"),
         ("report", "missing"),
+        ("pack", "missing", "--to", "b"),
+        ("unpack", "missing", "--to", "b"),
         ("check",),
         ("run", "a.growth.yaml"),
         ("run", "a.growth.yaml", "--run-dir", "r", "--nproc", "0"),

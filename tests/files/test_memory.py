@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import subprocess
 import sys
@@ -30,6 +31,21 @@ print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 """
 
 
+PACK = """
+import sys
+from pathlib import Path
+from growc.files.packing.pack import pack
+from growc.files.packing.unpack import unpack
+
+source, packed, back = map(Path, sys.argv[1:])
+pack(source, packed, {0: (2,) * 4}, workers=4)
+unpack(packed, back, workers=4)
+heavy = {"torch", "transformers", "numpy", "pydantic", "yaml", "click", "logging", "asyncio"} & sys.modules.keys()
+assert not heavy, heavy
+print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+"""
+
+
 def peak(to: Path, *, verify: bool) -> int:
     """Bytes of memory that a process takes at most to finish what is prepared for `to`."""
     command = [sys.executable, "-c", FINISH, str(to), "verify" if verify else "no"]
@@ -37,10 +53,10 @@ def peak(to: Path, *, verify: bool) -> int:
     return int(done.stdout) * 1024
 
 
-def sparse(path: Path, tensors: int, length: int) -> Source:
+def sparse(path: Path, tensors: int, length: int, name: str = "layers.{}.w") -> Source:
     """A source of U8 tensors that are holes, but for a few bytes in each hundredth."""
     fields = {
-        f"layers.{n}.w": {"dtype": "U8", "shape": [length], "data_offsets": [n * length, (n + 1) * length]}
+        name.format(n): {"dtype": "U8", "shape": [length], "data_offsets": [n * length, (n + 1) * length]}
         for n in range(tensors)
     }
     header = json.dumps(fields).encode()
@@ -85,6 +101,29 @@ def test_a_terabyte_takes_no_more_memory_than_a_gigabyte(tmp_path: Path) -> None
 def test_memory_grows_by_less_than_a_kibibyte_for_each_tensor(tmp_path: Path, verify: bool) -> None:
     to = prepare(tmp_path, 4, 10_000, 64)
     assert peak(to, verify=verify) < 64 * 2**20 + 80_000 * 1024
+
+
+@pytest.mark.slow
+def test_packing_takes_no_more_memory_for_larger_tensors(tmp_path: Path) -> None:
+    """Eight experts, copies in pairs that differ here and there, in a file of holes, so that it takes no disk."""
+    found: list[int] = []
+    for length in (1 << 20, 64 << 20):
+        root = tmp_path / str(length)
+        root.mkdir()
+        (root / "source").mkdir()
+        path = root / "source" / "model.safetensors"
+        sparse(path, 8, length, "layers.0.experts.{}.w")
+        with path.open("r+b") as file:
+            for position in range(length, 8 * length, length // 3):
+                file.seek(position)
+                file.write(b"here and there")
+        command = [sys.executable, "-c", PACK, *(str(root / name) for name in ("source", "packed", "back"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found.append(int(done.stdout) * 1024)
+        assert filecmp.cmp(path, root / "back/model.safetensors", shallow=False)
+        assert (root / "packed/model.safetensors.packed").stat().st_size < 5 * length
+    assert found[1] < 100 * 2**20
+    assert found[1] < found[0] + 16 * 2**20
 
 
 def test_a_small_growth_takes_little_memory(tmp_path: Path) -> None:

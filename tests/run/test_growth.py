@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import growc
+from growc.checkpoint.lineage import told_siblings
 from tests.families import MOE_FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny
@@ -91,6 +92,8 @@ def test_every_family_trains_grows_and_loads(tmp_path: Path, family: str) -> Non
     assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
     folder = tmp_path / "run/stages/cpt/checkpoint"
     assert growc.__version__ in (folder / "growth.json").read_text(encoding="utf-8")
+    groups, warnings = told_siblings(folder)
+    assert (set(groups.values()), warnings) == ({(2,) * 8}, ())
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     model, report = loaded
     assert not report["missing_keys"]
