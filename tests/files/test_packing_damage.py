@@ -170,8 +170,8 @@ def test_a_delta_that_inflates_to_more_than_it_may(case: Case) -> None:
     bomb = squeeze(bytes(1 << 15))
 
     def forge(delta: bytearray) -> None:
-        assert 4 + len(bomb) < len(delta)
-        delta[: 4 + len(bomb)] = len(bomb).to_bytes(4, "little") + bomb
+        assert 8 + len(bomb) < len(delta)
+        delta[: 8 + len(bomb)] = len(bomb).to_bytes(4, "little") + bytes(4) + bomb
 
     spoil_delta(case, forge)
     check_refused(case, "not 1280 deflated")

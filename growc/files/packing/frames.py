@@ -4,8 +4,8 @@ Weights that were trained a little differ in the low bits of their mantissas, so
 nearly zero. Runs of zeros and single bytes are all there is to find: deflate with `Z_RLE` finds them in a fourth of the
 time that looking for longer matches takes, and in fewer bytes.
 
-A frame is one block: for each plane, the number of bytes that follow (4 bytes, little-endian) and these bytes. None
-stand for zeros, as many as the plane has for the plane itself, any other number for a raw deflate stream of it.
+A frame is one block: for each plane the number of its bytes (4 bytes, little-endian), then these bytes of all planes.
+None stand for zeros, as many as the plane has for the plane itself, any other number for a raw deflate stream of it.
 """
 
 from __future__ import annotations
@@ -53,41 +53,41 @@ def frame(base: bytes, data: bytes, width: int) -> bytes:
         width: bytes of an element.
     """
     if base == data:
-        return bytes(_COUNT * width)
+        return bytes(head(width))
     delta = _xor(base, data)
-    found = bytearray()
-    for plane in range(width):
-        held = delta[plane::width]
-        stored = squeeze(held) if any(held) else b""
-        found += len(stored).to_bytes(_COUNT, "little") + stored
-    return bytes(found)
+    planes = [delta[plane::width] for plane in range(width)]
+    stored = [b"" if plane.count(0) == len(plane) else squeeze(plane) for plane in planes]
+    return b"".join((*(len(found).to_bytes(_COUNT, "little") for found in stored), *stored))
 
 
-def is_zero(found: bytes, width: int) -> bool:
-    """Whether a frame stands for no difference."""
-    return len(found) == _COUNT * width and not any(found)
+def head(width: int) -> int:
+    """Bytes of a frame before its planes."""
+    return _COUNT * width
 
 
-def unframe(base: bytes, found: memoryview, width: int) -> tuple[bytes, int]:
-    """The block whose frame `found` begins with, and the bytes of that frame; Damaged if it does not."""
-    delta, read = bytearray(len(base)), 0
-    for plane in range(width):
-        wanted = len(range(plane, len(base), width))
-        count = int.from_bytes(found[read : read + _COUNT], "little")
-        read += _COUNT
-        if count > min(wanted, len(found) - read):
-            raise Damaged(f"a plane of {wanted} bytes in {count}, with {max(0, len(found) - read)} left")
+def counts(found: bytes, length: int) -> tuple[int, ...]:
+    """The bytes of every plane, as the head of a frame tells them for a block of `length` bytes, or Damaged."""
+    told = tuple(int.from_bytes(found[at : at + _COUNT], "little") for at in range(0, len(found), _COUNT))
+    for plane, count in enumerate(told):
+        if count > len(range(plane, length, len(told))):
+            raise Damaged(f"a plane in {count} bytes, of a block of {length}")
+    return told
+
+
+def unframe(base: bytes, told: tuple[int, ...], planes: bytes) -> bytes:
+    """The block of a frame, or Damaged.
+
+    Args:
+        base: what it is a delta against.
+        told: the bytes of every plane.
+        planes: these bytes, one plane after the other.
+    """
+    delta, at, width = bytearray(len(base)), 0, len(told)
+    for plane, count in enumerate(told):
         if count:
-            delta[plane::width] = expand(bytes(found[read : read + count]), wanted)
-        read += count
-    if read > len(found):
-        raise Damaged("a frame that is cut short")
-    return _xor(base, delta), read
-
-
-def most(length: int, width: int) -> int:
-    """The most bytes that the frame of a block of `length` bytes has."""
-    return length + _COUNT * width
+            delta[plane::width] = expand(planes[at : at + count], len(range(plane, len(base), width)))
+        at += count
+    return _xor(base, delta)
 
 
 def _xor(one: bytes, other: bytes | bytearray) -> bytes:

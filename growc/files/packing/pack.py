@@ -20,7 +20,7 @@ from growc.files.digests import tensor_digests
 from growc.files.folder import PACKED, WeightFiles, read_folder
 from growc.files.move import difference
 from growc.files.packing.beside import names_beside, pack_beside, packed_name
-from growc.files.packing.frames import BLOCK, frame, is_zero, squeeze
+from growc.files.packing.frames import BLOCK, frame, squeeze
 from growc.files.packing.index import Pack, PackedFile, PackedTensor, Piece, write_pack
 from growc.files.packing.siblings import Groups, bases, pieces
 from growc.files.plan import Copied, PlannedTensor, header_text
@@ -172,7 +172,7 @@ class _Packing:
                 other = self._parts[base]
                 assert isinstance(other, Copied)
                 with opened(self.sources[other.file].path) as bases:
-                    stored = _write_delta(_frames(reads, part, bases, other, width), writes, at, part.length, width)
+                    stored = _write_delta(_frames(reads, part, bases, other, width), writes, at, part.length)
                 if stored is not None:
                     return Piece(stored, base)
             os.ftruncate(writes, at)  # holes are copied as holes, and must be none of a delta's bytes
@@ -192,11 +192,11 @@ def _frames(reads: int, part: Copied, bases: int, other: Copied, width: int) -> 
         yield frame(base, data, width)
 
 
-def _write_delta(frames: Iterator[bytes], writes: int, at: int, length: int, width: int) -> int | None:
+def _write_delta(frames: Iterator[bytes], writes: int, at: int, length: int) -> int | None:
     """The bytes that a delta took, 0 if it is none; None if it takes as many as the piece itself, `length`."""
     stored, equal = 0, True
     for found in frames:
-        equal = equal and is_zero(found, width)
+        equal = equal and not any(found)
         stored += len(found)
         if not equal and stored >= length:
             return None

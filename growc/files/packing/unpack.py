@@ -18,7 +18,7 @@ from growc.files.copying import Copier, Shortened, opened, read_whole, write
 from growc.files.digests import range_digest
 from growc.files.headers import Entry, read_header
 from growc.files.packing.beside import packed_name, unpack_beside
-from growc.files.packing.frames import BLOCK, Damaged, expand, most, unframe
+from growc.files.packing.frames import BLOCK, Damaged, counts, expand, head, unframe
 from growc.files.packing.index import Pack, PackedFile, PackedTensor, damaged, read_pack
 from growc.files.packing.pack import KEY
 from growc.files.plan import PlannedTensor
@@ -179,12 +179,16 @@ class _Unpacking:
 
     def _next(self, place: _Place, reads: int, at: int, base: bytes) -> tuple[bytes, int]:
         """The block whose frame is at byte `at`, and where the next one is."""
-        found = read_whole(reads, at, min(most(len(base), place.width), place.end - at))
+        first = at + head(place.width)
+        if first > place.end:
+            self._refuse(place, "it ends within a frame")
         try:
-            block, count = unframe(base, memoryview(found), place.width)
+            told = counts(read_whole(reads, at, head(place.width)), len(base))
+            if (end := first + sum(told)) > place.end:
+                self._refuse(place, "it ends within a plane")
+            return unframe(base, told, read_whole(reads, first, sum(told))), end
         except Damaged as error:
             self._refuse(place, str(error))
-        return block, at + count
 
     def _refuse(self, place: _Place, fault: str) -> NoReturn:
         damaged(self._packed[place.source], f"holds a delta that cannot be unpacked: {fault}")
