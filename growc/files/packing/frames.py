@@ -1,8 +1,8 @@
 """A delta as bytes: what differs from the base by exclusive or, byte planes apart, deflated block by block.
 
 Weights that were trained a little differ in the low bits of their mantissas, so of the XOR the planes of high bytes are
-nearly zero. Runs of one byte and rare bytes are all there is to find, and longer matches are chance: deflate with `Z_RLE`
-does not look for them, which takes less time and, by its tables, fewer bytes.
+nearly zero. Runs of one byte and rare bytes are all there is to find, and longer matches are chance: deflate with
+`Z_RLE` does not look for them, which takes less time and, by its tables, fewer bytes.
 
 A frame is one block: for each plane the number of its bytes (4 bytes, little-endian), then these bytes of all planes.
 None stand for zeros, as many as the plane has for the plane itself, any other number for a raw deflate stream of it.
