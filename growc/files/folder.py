@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 from growc.diagnostics import fail
-from growc.files.headers import Header, read_header
+from growc.files.headers import Entry, Header, read_header
 from growc.files.plan import Source
 from growc.files.strict import parse, read_bytes
 
@@ -22,6 +23,9 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PACKED = "growc.packed.jsonl"
 """Index of a packed folder (`growc.files.packing`), which has no weights that could be read."""
+DISTRIBUTED = ".metadata"
+"""The index of a distributed checkpoint, which transformers does not read: see `growc.files.distributed`."""
+
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -32,6 +36,15 @@ class WeightFiles:
     folder: Path
     headers: Mapping[str, Header]
     location: Mapping[str, str]
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        """The number of every file, in the order of their names."""
+        return {name: number for number, name in enumerate(sorted(self.headers))}
+
+    def entry(self, name: str) -> Entry:
+        """Where a tensor lies."""
+        return self.headers[self.location[name]].tensors[name]
 
     def fingerprint(self) -> list[tuple[str, int, str]]:
         """Name, size and digest of the header of every file: what can be known without reading a payload."""
@@ -70,7 +83,10 @@ def _no_weights(folder: Path) -> NoReturn:
         )
     if os.path.lexists(folder / PACKED):
         _disagree(f"{folder} is a packed checkpoint", "give it to `growc unpack`, and use what that writes")
-    _disagree(f"{folder} holds no {SINGLE} and no {INDEX}", "for fresh weights, use `config` for `path`")
+    help = "for fresh weights, use `config` for `path`"
+    if os.path.lexists(folder / DISTRIBUTED):
+        help = "growing it with `growc grow --layout published` makes safetensors files of its distributed checkpoint"
+    _disagree(f"{folder} holds no {SINGLE} and no {INDEX}", help)
 
 
 def _sharded(folder: Path, weight_map: Mapping[str, str]) -> WeightFiles:

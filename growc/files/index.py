@@ -12,8 +12,11 @@ from growc.files.plan import Plan
 
 
 def write_index(folder: Path, plan: Plan) -> None:
-    """Write the index whole or not at all, where there are several files; tensors come in order of their names."""
-    if len(plan.outputs) == 1:
+    """Write the index whole or not at all, where there are several files; tensors come in order of their names.
+
+    The index of a distributed checkpoint is one of its files already.
+    """
+    if len(plan.outputs) == 1 or plan.outputs[0].header is None:
         return
     size = sum(output.size - output.data for output in plan.outputs)
     located = sorted((tensor.name, output.name) for output in plan.outputs for tensor in output.tensors)

@@ -29,10 +29,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `growc verify` needs of it: by file its size and the digest of its header, by tensor its file and digest."""
+    """What `growc verify` needs of it: by file its size and the digest of its header, by tensor its file and digest.
+
+    `ranges` are the bytes of tensors in files without headers, as start and end; there they cover their file.
+    """
 
     files: Mapping[str, tuple[int, str]]
     tensors: Mapping[str, tuple[str, bytes]]
+    ranges: Mapping[str, tuple[int, int]]
 
 
 def write_manifest(folder: Path, plan: Plan, digests: Sequence[bytes], origins: Mapping[Copied, bytes]) -> None:
@@ -44,14 +48,16 @@ def write_manifest(folder: Path, plan: Plan, digests: Sequence[bytes], origins: 
         digests: of all its tensors, in the order of the plan.
         origins: of the source bytes of every Copied part.
     """
-    placed = [(output.name, tensor) for output in plan.outputs for tensor in output.tensors]
+    placed = [(output, start, tensor) for output in plan.outputs for start, tensor in output.places()]
     aside = folder / (MANIFEST + ".partial")
     with aside.open("w", encoding="utf-8") as file:
         file.write(_dump(_head(plan)).removesuffix("}") + ',"tensors":{')
-        for count, number in enumerate(sorted(range(len(placed)), key=lambda number: placed[number][1].name)):
-            where, tensor = placed[number]
+        for count, number in enumerate(sorted(range(len(placed)), key=lambda number: placed[number][2].name)):
+            output, start, tensor = placed[number]
             parts = [_part(part, plan, origins) for part in tensor.parts]
-            fields = {"file": where, "from": parts, "xxh3_128": digests[number].hex()}
+            fields: dict[str, Any] = {"file": output.name, "from": parts, "xxh3_128": digests[number].hex()}
+            if output.header is None:
+                fields["bytes"] = [start, start + tensor.nbytes]
             file.write(f"{',' if count else ''}\n{json.dumps(tensor.name)}:{_dump(fields)}")
         file.write("\n}}\n")
         file.flush()
@@ -73,12 +79,31 @@ def read_manifest(folder: Path) -> Manifest:
             raise ValueError("another version of growc wrote it")
         files = {name: (int(file["size"]), str(file["header"])) for name, file in found["files"].items()}
         tensors = {n: (str(t["file"]), bytes.fromhex(t["xxh3_128"])) for n, t in found["tensors"].items()}
+        ranges = {n: (int(t["bytes"][0]), int(t["bytes"][1])) for n, t in found["tensors"].items() if "bytes" in t}
+        _check_cover(files, tensors, ranges)
     except OSError as error:
         fail("GROW656", f"{path} cannot be read: {error.strerror}", help="`growc grow --verify` writes it")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         fault = f"is damaged: {error or type(error).__name__}"
         fail("GROW656", f"{path} {fault}", help="fetch it again, or grow the checkpoint again with --verify")
-    return Manifest(files, tensors)
+    return Manifest(files, tensors, ranges)
+
+
+def _check_cover(
+    files: Mapping[str, tuple[int, str]],
+    tensors: Mapping[str, tuple[str, bytes]],
+    ranges: Mapping[str, tuple[int, int]],
+) -> None:
+    """ValueError, unless the ranges in every file without a header cover it, one after the other."""
+    reached: dict[str, int] = {}
+    for name, (start, end) in sorted(ranges.items(), key=lambda entry: entry[1]):
+        file = tensors[name][0]
+        if start != reached.get(file, 0) or end < start:
+            raise ValueError(f"{name} does not follow what is before it")
+        reached[file] = end
+    for file, end in reached.items():
+        if end != files[file][0]:
+            raise ValueError(f"it does not tell of all of {file}")
 
 
 def _head(plan: Plan) -> dict[str, Any]:

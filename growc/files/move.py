@@ -14,6 +14,7 @@ from typing import NoReturn
 from growc.diagnostics import fail
 from growc.files.atomic import sync_folder
 from growc.files.copying import Shortened
+from growc.files.distributed import SHARD, head_digest
 from growc.files.fill import fill
 from growc.files.headers import header_digest
 from growc.files.index import write_index
@@ -83,7 +84,8 @@ def difference(source: Source) -> str | None:
     """What is otherwise with a source than when it was read; None if nothing is."""
     path = Path(source.path)
     try:
-        status, header = path.stat(), header_digest(path)
+        status = path.stat()
+        header = head_digest(path) if path.suffix == SHARD else header_digest(path)
     except FileNotFoundError:
         return "is gone"
     if status.st_size != source.size:

@@ -18,7 +18,8 @@ from growc.files.headers import BITS
 class Source:
     """A weight file that is read: its absolute path, and what must not have changed when it is.
 
-    `header` is the sha256 of the header, as `Header.digest` has it; `mtime_ns` is in nanoseconds, `size` in bytes.
+    `header` is the sha256 of the header, as `Header.digest` has it (of a shard of a distributed checkpoint, which has
+    none: that of its first bytes); `mtime_ns` is in nanoseconds, `size` in bytes.
     """
 
     path: str
@@ -77,16 +78,20 @@ class PlannedTensor:
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A safetensors file to be written: its name, the bytes of its padded header, its tensors in order."""
+    """A safetensors file to be written: its name, the bytes of its padded header, its tensors in order.
+
+    Without a header it is a file of a distributed checkpoint: each of its tensors is a string of bytes ("U8"), which
+    holds a tensor of the model together with what the format puts around it.
+    """
 
     name: str
-    header: int
+    header: int | None
     tensors: tuple[PlannedTensor, ...]
 
     @property
     def data(self) -> int:
         """Where the first tensor starts, in bytes from the start of the file."""
-        return 8 + self.header
+        return 0 if self.header is None else 8 + self.header
 
     @property
     def size(self) -> int:
@@ -95,6 +100,8 @@ class OutputFile:
 
     def head(self) -> bytes:
         """Everything before the first tensor: the header's length, the header, and the spaces that pad it."""
+        if self.header is None:
+            return b""
         text = header_text(self.tensors)
         assert len(text) <= self.header and self.header % 8 == 0, "the header does not fit its place"
         return self.header.to_bytes(8, "little") + text.ljust(self.header)

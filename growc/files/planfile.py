@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from growc.diagnostics import fail
+from growc.files.distributed import INDEX, SHARD
 from growc.files.headers import HEADER_LIMIT
 from growc.files.lines import natural, of, read_lines, write_lines
 from growc.files.plan import Copied, Made, OutputFile, Part, Plan, PlannedTensor, Source, Zeros, header_text
@@ -86,17 +87,23 @@ def _parsed(values: Iterator[Any]) -> Plan:
     outputs: list[OutputFile] = []
     known: dict[Any, Any] = {}  # equal dtypes and shapes are kept once
     for name, header, count in head["files"]:
-        if not of(str, name).isprintable() or "/" in name or not name.endswith(".safetensors"):
+        endings = ".safetensors" if header is not None else (SHARD, INDEX)
+        if not of(str, name).isprintable() or "/" in name or not name.endswith(endings):
             raise ValueError(f"a file named {name!r}")
         tensors = tuple(_tensor(value, sources, known) for value in islice(values, natural(count)))
         if len(tensors) < count:
             raise ValueError(f"{name} has fewer tensors than it should")
-        if natural(header) % 8 or not len(header_text(tensors)) <= header <= HEADER_LIMIT:
+        if header is not None and not _fits(header, tensors):
             raise ValueError(f"a header of {header} bytes for {name}")
         outputs.append(OutputFile(name, header, tensors))
     for _ in values:
         raise ValueError("more tensors than its files hold")
     return Plan(key, parameters, sources, tuple(outputs))
+
+
+def _fits(header: Any, tensors: tuple[PlannedTensor, ...]) -> bool:
+    """Whether a header of so many bytes can describe the tensors."""
+    return natural(header) % 8 == 0 and len(header_text(tensors)) <= header <= HEADER_LIMIT
 
 
 def _source(path: Any, size: Any, mtime_ns: Any, header: Any) -> Source:

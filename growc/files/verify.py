@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from growc.diagnostics import Diagnostic, GrowcError, fail
 from growc.files.copying import Shortened, opened
 from growc.files.digests import range_digest
+from growc.files.distributed import SHARD, size_of
 from growc.files.folder import WeightFiles, read_folder
-from growc.files.headers import Entry
+from growc.files.headers import Entry, Header
 from growc.files.manifest import MANIFEST, Manifest, read_manifest
 from growc.files.progress import Listener, Meter
 from growc.files.workers import WORKERS, in_parallel
@@ -31,13 +33,14 @@ def verify(folder: Path, *, workers: int = WORKERS, listener: Listener | None = 
         GrowcError: GROW656 (no manifest, or a damaged one), GROW206 to GROW209 (files that are damaged or disagree
             with the index), GROW646 (a file cannot be read), GROW657 for every difference from the manifest.
     """
-    manifest, files = read_manifest(folder), read_folder(folder)
+    manifest = read_manifest(folder)
+    files = _without_headers(folder, manifest) if manifest.ranges else read_folder(folder)
     faults = list(_differences(manifest, files))
     entries = [
         (file, entry)
         for file, header in sorted(files.headers.items())
         for name, entry in header.tensors.items()
-        if name in manifest.tensors
+        if name in manifest.tensors and entry.end <= header.size
     ]
     size = sum(entry.end - entry.start for _, entry in entries)
     meter = Meter(listener, "verifying", size)
@@ -61,10 +64,27 @@ def verify(folder: Path, *, workers: int = WORKERS, listener: Listener | None = 
     return Verified(len(entries), size)
 
 
+def _without_headers(folder: Path, manifest: Manifest) -> WeightFiles:
+    """The files of a distributed checkpoint, with what the manifest says of their insides."""
+    entries: dict[str, dict[str, Entry]] = {}
+    for name, (start, end) in manifest.ranges.items():
+        entries.setdefault(manifest.tensors[name][0], {})[name] = Entry(name, "U8", (end - start,), start, end)
+    headers: dict[str, Header] = {}
+    for file, held in entries.items():
+        try:
+            headers[file] = Header(held, {}, size_of(folder / file), hashlib.sha256().hexdigest())
+        except FileNotFoundError:
+            continue  # the differences from the manifest tell it
+        except OSError as error:
+            fail("GROW646", f"{folder / file} cannot be read: {error.strerror}", help="see that it is readable")
+    return WeightFiles(folder, headers, {name: file for file in headers for name in entries[file]})
+
+
 def _differences(manifest: Manifest, files: WeightFiles) -> Iterator[Diagnostic]:
     """What the headers and the names of files tell."""
     folder = files.folder
-    there = {path.name for path in folder.glob("*.safetensors")} | files.headers.keys()
+    weights = ("*.safetensors", f"*{SHARD}")
+    there = {path.name for pattern in weights for path in folder.glob(pattern)} | files.headers.keys()
     for name in sorted(there - manifest.files.keys()):
         yield _fault(f"{folder / name} was no part of the checkpoint when it was grown")
     for name, (size, digest) in sorted(manifest.files.items()):

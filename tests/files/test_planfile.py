@@ -32,6 +32,10 @@ _OUTPUTS = st.builds(
     lambda tensors, more: OutputFile("model.safetensors", (len(header_text(tensors)) // 8 + more) * 8, tuple(tensors)),
     st.lists(_TENSORS, max_size=4),
     st.integers(1, 10_000),
+) | st.builds(
+    lambda name, tensors: OutputFile(name, None, tuple(tensors)),
+    st.sampled_from(["__0_0.distcp", ".metadata"]),
+    st.lists(_TENSORS, max_size=4),
 )
 _SOURCES = st.tuples(*[st.builds(Source, _TEXT, st.integers(100, 10**15), _NUMBERS, _TEXT)] * 2)
 _PLANS = st.builds(Plan, _TEXT, _NUMBERS, _SOURCES, st.lists(_OUTPUTS, max_size=3).map(tuple))
@@ -105,6 +109,8 @@ def test_a_missing_plan(tmp_path: Path) -> None:
         (0, '["/model.safetensors",20,', "[1,20,"),
         (0, '["m.safetensors",64,2]', '["../m.safetensors",64,2]'),
         (0, '["m.safetensors",64,2]', '["m\\ud800.safetensors",64,2]'),
+        (0, '["m.safetensors",64,2]', '["m.safetensors",null,2]'),
+        (0, '["m.safetensors",64,2]', '["m.distcp",64,2]'),
         (0, '["m.safetensors",64,2]', '["m.safetensors",64,3]'),
         (0, '["m.safetensors",64,2]', '["m.safetensors",64,1]'),
         (0, '["m.safetensors",64,2]', '["m.safetensors",64,99999999999999999999]'),
