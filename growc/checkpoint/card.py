@@ -15,14 +15,25 @@ CARD = "README.md"
 """The file that the hub shows as a model's card."""
 
 
-def write_card(folder: Path, source: Path, node: GrowNode, before: ModelGraph, after: ModelGraph) -> None:
+def write_card(
+    folder: Path, source: Path, node: GrowNode, before: ModelGraph, after: ModelGraph, *, distributed: bool
+) -> None:
     """Write the card of a model grown from the one in `source`; nothing in it depends on the time or on paths."""
     card = source / CARD
     text = card.read_bytes().rstrip() + b"\n\n" if is_there(card) else b""
-    (folder / CARD).write_bytes(text + _section(node, before, after).encode())
+    (folder / CARD).write_bytes(text + _section(node, before, after, _loads(after, distributed)).encode())
 
 
-def _section(node: GrowNode, before: ModelGraph, after: ModelGraph) -> str:
+def _loads(after: ModelGraph, distributed: bool) -> str:
+    if not distributed:
+        return f"It {loads(after.config)}."
+    return (
+        "Its weights are a distributed checkpoint of torch, which `torch.distributed.checkpoint.load` reads into the\n"
+        f"state dict of a model of its config. As safetensors files it {loads(after.config)}."
+    )
+
+
+def _section(node: GrowNode, before: ModelGraph, after: ModelGraph, loading: str) -> str:
     sizes = [(graph.cost.total_params, graph.cost.active_params) for graph in (before, after)]
     (total, active), (grown, grown_active) = [tuple(map(parameters, size)) for size in sizes]
     operators = "\n".join(f"- `{step.operator.op}`: {settings(step.operator)}" for step in node.rewrites)
@@ -33,6 +44,6 @@ ones {grown_active}. Stage `{node.stage}`, seed {node.training.seed}; it preserv
 
 {operators}
 
-It {loads(after.config)}. `growth.json` has the spec, the operators with all that they decided, and hashes of the
+{loading} `growth.json` has the spec, the operators with all that they decided, and hashes of the
 source.
 """

@@ -45,11 +45,12 @@ class Loading:
     Args:
         model: the model that the folder holds, on the meta device.
         names: every tensor on disk.
+        in_memory: whether the folder has every tensor as it is in memory.
     """
 
-    def __init__(self, model: PreTrainedModel, names: Iterable[str]) -> None:
+    def __init__(self, model: PreTrainedModel, names: Iterable[str], *, in_memory: bool = False) -> None:
         self._model = model
-        mapping = get_model_conversion_mapping(model)
+        mapping = [] if in_memory else get_model_conversion_mapping(model)
         renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
         converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
         by_pattern = {pattern: entry for entry in converters for pattern in entry.source_patterns}
@@ -144,6 +145,11 @@ class Storage:
         """What is on disk for these tensors in memory, by name on disk."""
         converted = {name: tensor for name, tensor in tensors.items() if name not in self.as_is}
         return revert_weight_conversion(self.model, converted) | {n: t for n, t in tensors.items() if n in self.as_is}
+
+    def changed(self, tensors: Mapping[str, Tensor]) -> frozenset[str]:
+        """Those of the tensors in memory that the family's conversion does not pass on as they are."""
+        stored = revert_weight_conversion(self.model, dict(tensors))
+        return frozenset(name for name, tensor in tensors.items() if stored.get(name) is not tensor)
 
     def together(self, tensors: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
         """Names in memory, grouped so that each group can be stored alone; in the order given.

@@ -1,4 +1,4 @@
-"""The tensors of a grown folder that are computed, written into their places in files that are otherwise moved."""
+"""What of a grown folder is computed, written into its place in files that are otherwise moved."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from growc.checkpoint.arrangement import Arrangement
 from growc.checkpoint.conversion import Storage
 from growc.checkpoint.grown import Grown
 from growc.checkpoint.recipes import Place, Recipes
@@ -25,21 +26,24 @@ class Maker:
 
     Args:
         folder: where the files are put together.
-        outputs: where every tensor lies.
+        arrangement: where every tensor lies.
         recipes: what is to be computed.
         grown: computes it.
         storage: how the grown folder stores its tensors.
     """
 
     folder: Path
-    outputs: tuple[OutputFile, ...]
+    arrangement: Arrangement
     recipes: Recipes
     grown: Grown
     storage: Storage
 
     @torch.no_grad()
     def make(self) -> tuple[OutputFile, ...]:
-        """Do it; returns `outputs` with the digest of every part that was made."""
+        """Do it; returns the files with the digest of every part that was made."""
+        for name, pieces in self.arrangement.frames.items():
+            for at, data in pieces:
+                self._writer.write(name, memoryview(data), at)
         for name, rows in self.recipes.rows.items():
             shape = self.grown.rewrite.grown.tensors[name].shape
             size = self.grown.dtype(name).itemsize * torch.Size(shape[1:]).numel()
@@ -48,7 +52,7 @@ class Maker:
                     self._write_rows(stored, tensor, block)
         for names in self.recipes.together:
             for stored, tensor in self.storage.stored({name: self.grown.whole(name) for name in names}).items():
-                self._writer.write(stored, _bytes(tensor))
+                self._write(stored, tensor)
         return self._writer.finished()
 
     def _write_rows(self, stored: str, tensor: Tensor, rows: Tensor) -> None:
@@ -56,15 +60,19 @@ class Maker:
         held = self.recipes.held[stored]
         assert held is not None
         if held.row is not None:
-            self._writer.write(self._disk[held.name, int(rows[held.row]), held.pattern], _bytes(tensor))
+            self._write(self._disk[held.name, int(rows[held.row]), held.pattern], tensor)
             return
         size = tensor[0].numel() * tensor.itemsize
         for position, row in enumerate(rows.tolist()):
-            self._writer.write(stored, _bytes(tensor[position]), row * size)
+            self._write(stored, tensor[position], row * size)
+
+    def _write(self, stored: str, tensor: Tensor, at: int = 0) -> None:
+        name, start = self.arrangement.places.get(stored, (stored, 0))
+        self._writer.write(name, _bytes(tensor), start + at)
 
     @cached_property
     def _writer(self) -> MadeWriter:
-        return MadeWriter(self.folder, self.outputs)
+        return MadeWriter(self.folder, self.arrangement.outputs)
 
     @cached_property
     def _disk(self) -> dict[Place, str]:

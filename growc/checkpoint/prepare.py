@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from growc import __version__
+from growc.checkpoint.arrangement import Arrangement, distribute
 from growc.checkpoint.card import write_card
-from growc.checkpoint.conversion import Storage
+from growc.checkpoint.distributed import read_distributed
 from growc.checkpoint.dtypes import FLOATING
 from growc.checkpoint.grown import Grown, Tensors, chain, weight_scores
 from growc.checkpoint.grown_training import grow_training, size_of
@@ -26,11 +27,14 @@ from growc.checkpoint.request import Request
 from growc.checkpoint.sound import check_training
 from growc.checkpoint.source import FolderTensors
 from growc.checkpoint.stage import check_source, grow_node
+from growc.checkpoint.storing import is_distributed_by, storage_by
 from growc.checkpoint.training import TRAINING
+from growc.checkpoint.weights import HubWeights, Weights
 from growc.checkpoint.write import companions, copy_companions, is_there, shell, write_config
 from growc.diagnostics import Diagnostic, GrowcError, Severity, fail
 from growc.files.atomic import write_json
-from growc.files.folder import WeightFiles, read_folder
+from growc.files.distributed import fingerprint, is_distributed
+from growc.files.folder import read_folder
 from growc.files.layout import lay_out
 from growc.files.move import check_sources
 from growc.files.plan import Plan
@@ -41,19 +45,19 @@ from growc.growth.decision import by_scores
 from growc.growth.graph import GrowNode
 from growc.growth.open import open_spec
 from growc.growth.rewrite import Rewrite, core_seconds, rewrite
-from growc.model import ModelGraph, ModelSource, inspect, resolve
-from growc.model.source import CONFIG, named, read_config
+from growc.model import ModelGraph, ModelSource, inspect
+from growc.model.source import CONFIG, from_folder, named, read_config
 from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.measures import needs
 from growc.operators.work import spoken
 from growc.plan.render import TOLD_FROM
-from growc.spec.schema import Model
 
 
 def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     """Fill the empty folder `aside` with all of the grown checkpoint that is not moved from the source, and the plan.
 
-    Tensors keep their dtype and the source's layout on disk. The training state of a growc checkpoint is grown too.
+    Tensors keep their dtype, and the source's layout on disk unless the request asks for another. The training state of
+    a growc checkpoint is grown too.
 
     Returns:
         Warnings: GROW649 (tensors were left out).
@@ -66,35 +70,38 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     node = grow_node(opened, request.stage)
     _refuse_several(node)
     _refuse_gradients(node)
-    source = resolve(Model(path=str(request.source.absolute())), request.source)
+    source = from_folder(request.source.absolute(), fingerprint)
     dtype, beside = _dtype(source), companions(request.source)
     with named(request.source / CONFIG):
         graph = inspect(source.config, opened.graph.source.cost.sequence_length)
     check_source(opened, node, graph, request.source)
     if trained := os.path.lexists(training := request.source / TRAINING):
         check_training(training, graph)
-    files = read_folder(request.source)
-    read = files.sources()
-    tensors = FolderTensors(files, shell(source.config), graph)
+    weights = _weights(request.source, graph)
+    read = weights.sources()
+    tensors = FolderTensors(weights, shell(source.config), graph)
     grown, operators = _grown(node, graph, tensors)
 
     after = grown.rewrite.grown
-    storage = Storage(shell(after.config), tensors.storage.as_is)
+    storage = storage_by(request.layout, tensors, grown)
     recipe = recipes(graph, tensors, grown, storage)
     _announce(sum(map(core_seconds, chain(grown))))
-    outputs = lay_out(recipe.tensors.values(), request.shard_bytes)
-    plan = Plan(key, after.cost.total_params, read, outputs)
+    if distributed := is_distributed_by(request.layout, weights):
+        arrangement = distribute(recipe.tensors.values(), weights.prefix, after.tied, request.shard_bytes, aside)
+    else:
+        arrangement = Arrangement(lay_out(recipe.tensors.values(), request.shard_bytes))
+    plan = Plan(key, after.cost.total_params, read, arrangement.outputs)
     check_sources(plan, aside)
     check_room(plan, aside)
     write_config(aside, after, dtype)
     copy_companions(beside, request.source, aside)
-    write_json(aside / LINEAGE, _lineage(node, source, files, operators))
-    write_card(aside, request.source, node, graph, after)
+    write_json(aside / LINEAGE, _lineage(node, source, weights, operators))
+    write_card(aside, request.source, node, graph, after, distributed=distributed)
     if trained:
         steps = chain(grown)
         check_space(aside, size_of(training, steps))
         grow_training(training, aside / TRAINING, steps)
-    write_plan(aside, replace(plan, outputs=Maker(aside, outputs, recipe, grown, storage).make()))
+    write_plan(aside, replace(plan, outputs=Maker(aside, arrangement, recipe, grown, storage).make()))
     return tuple(_warnings(request.source, tensors))
 
 
@@ -102,6 +109,10 @@ def _announce(seconds: float) -> None:
     """Tell someone who waits how long it will be."""
     if seconds > TOLD_FROM:
         sys.stderr.write(f"computing new weights takes about {spoken(seconds)} of one core\n")
+
+
+def _weights(folder: Path, graph: ModelGraph) -> Weights:
+    return read_distributed(folder, graph) if is_distributed(folder) else HubWeights(read_folder(folder))
 
 
 def _grown(node: GrowNode, graph: ModelGraph, tensors: Tensors) -> tuple[Grown, list[dict[str, Any]]]:
@@ -173,11 +184,9 @@ def _dtype(source: ModelSource) -> str | None:
     return next(iter(given.values()), None)
 
 
-def _lineage(
-    node: GrowNode, source: ModelSource, files: WeightFiles, operators: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _lineage(node: GrowNode, source: ModelSource, weights: Weights, operators: list[dict[str, Any]]) -> dict[str, Any]:
     """Where the checkpoint comes from; nothing in it depends on the time or on paths, so equal calls write it alike."""
-    lineage = files.folder / LINEAGE
+    lineage = weights.folder / LINEAGE
     before = {"lineage": read_config(lineage)} if is_there(lineage) else {}
     return {
         "growc": __version__,
@@ -188,7 +197,7 @@ def _lineage(
         "spec": node.loaded.values,
         "source": {
             "digest": source.digest,
-            "files": [{"name": name, "size": size, "header": digest} for name, size, digest in files.fingerprint()],
+            "files": [{"name": name, "size": size, "header": digest} for name, size, digest in weights.fingerprint()],
             **before,
         },
     }

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from growc.checkpoint.blocks import Block, Row, blocks
 from growc.checkpoint.conversion import Storage
-from growc.checkpoint.dtypes import SAFETENSORS
-from growc.checkpoint.grown import Grown, chain
+from growc.checkpoint.dtypes import SAFETENSORS, TORCH
+from growc.checkpoint.grown import Grown, Tensors, chain
 from growc.checkpoint.held import Held, Pattern, held
 from growc.checkpoint.origin import Origin, origin, stays
 from growc.checkpoint.source import FolderTensors
-from growc.files.headers import Entry
 from growc.files.plan import Copied, Made, Part, PlannedTensor
 from growc.growth.rewrite import Rewrite
 from growc.model import ModelGraph
@@ -53,23 +53,27 @@ def recipes(graph: ModelGraph, source: FolderTensors, grown: Grown, storage: Sto
     """
     steps = chain(grown)
     shapes = {name: info.shape for name, info in grown.rewrite.grown.tensors.items()}
-    changed = {n for n in shapes if any(step.programs[n] != Source(n) for step in steps)}
     metas = {n: torch.empty(shape, dtype=grown.dtype(n), device="meta") for n, shape in shapes.items()}
     slots = storage.stored(metas)
+    changed = {n for n in shapes if any(step.programs[n] != Source(n) for step in steps)}
+    if otherwise := {n for n in storage.as_is ^ source.storage.as_is if shapes.get(n)}:
+        changed |= otherwise & storage.changed(metas)
     holds = held(storage, {n: shapes[n] for n in shapes if n in changed})
     read = {n: graph.tensors[n].shape for n in sorted(_read(steps, changed))}
-    places: dict[Place, str] = {
-        (had.name, had.row, had.pattern): disk
-        for disk, had in held(source.storage, read).items()
-        if had is not None and disk in source.files.location
-    }
-    finder = _Finder(source, places, _origin(steps))
+    had = {disk: hold for disk, hold in held(source.storage, read).items() if disk in source.weights.names}
+    finder = _Finder(
+        source,
+        {(hold.name, hold.row, hold.pattern): disk for disk, hold in had.items() if hold is not None},
+        blocks(had, {disk: _kind_size(source, disk) for disk in had}, _rows(read, source)),
+        blocks(holds, {disk: _size(slots[disk]) for disk in holds}, _rows({n: shapes[n] for n in changed}, grown)),
+        _origin(steps),
+    )
     tensors: dict[str, PlannedTensor] = {}
     rows: dict[str, set[int]] = {}
     lost: set[str] = set()
     for disk, slot in slots.items():
-        had = holds.get(disk)
-        found = finder.same(disk, slot) if disk not in holds else had and finder.rows(had, slot, rows)
+        hold = holds.get(disk)
+        found = finder.same(disk, slot) if disk not in holds else hold and finder.rows(hold, disk, slot, rows)
         if not found:
             lost.add(disk)
             found = (Made(_size(slot)),)
@@ -110,46 +114,77 @@ def _together(storage: Storage, metas: Mapping[str, Tensor], lost: set[str]) -> 
 
 @dataclass(frozen=True)
 class _Finder:
-    """Finds bytes of the source's files; `places` says which tensor on disk holds what of those in memory."""
+    """Finds bytes of the source's files.
+
+    `places` says which tensor on disk holds what of those in memory; `before` and `after`, of which blocks the bytes of
+    a row in memory consist on the source's disk, and on that of the grown folder.
+    """
 
     source: FolderTensors
     places: Mapping[Place, str]
+    before: Mapping[Row, Sequence[Block]]
+    after: Mapping[Row, Sequence[Block]]
     origin: Origin
 
     def same(self, disk: str, slot: Tensor) -> tuple[Part, ...]:
         """The bytes of an unchanged tensor: that of the same name, or nothing if it is stored in another way."""
-        entry = self._entry(disk)
-        return (self._copied(disk, entry.start, _size(slot)),) if entry and _alike(entry, slot) else ()
+        return self._whole(disk, slot) if disk in self.source.weights.names else ()
 
-    def rows(self, had: Held, slot: Tensor, computed: dict[str, set[int]]) -> tuple[Part, ...]:
+    def rows(self, had: Held, disk: str, slot: Tensor, computed: dict[str, set[int]]) -> tuple[Part, ...]:
         """The bytes of a tensor that holds one row of a tensor in memory, or all; adds to `computed` rows of others."""
         wanted = range(len(slot)) if had.row is None else (had.row,)
         size = _size(slot) // len(wanted)
         parts: list[Part] = []
         for row, came_from in zip(wanted, self.origin(had.name, wanted), strict=True):
-            part = self._row(came_from, had, slot, size) if came_from else None
-            if part is None:
+            found: tuple[Part, ...] = ()
+            if came_from:
+                found = self._row(came_from, had, slot, size) or self._regrouped(came_from, had, disk, slot)
+            if not found:
                 computed.setdefault(had.name, set()).add(row)
-            _append(parts, part or Made(size))
+            for part in found or (Made(size),):
+                _append(parts, part)
         return tuple(parts)
 
-    def _row(self, came_from: tuple[str, int], had: Held, slot: Tensor, size: int) -> Copied | None:
+    def _row(self, came_from: tuple[str, int], had: Held, slot: Tensor, size: int) -> tuple[Part, ...]:
+        """A row that lies in the source as it will in the grown folder."""
         name, row = came_from
         disk = self.places.get((name, row if had.row is not None else None, had.pattern))
-        entry = self._entry(disk) if disk else None
-        if disk is None or entry is None:
-            return None
-        if had.row is not None:
-            return self._copied(disk, entry.start, size) if _alike(entry, slot) else None
-        alike = entry.dtype == SAFETENSORS[slot.dtype] and entry.shape[1:] == tuple(slot.shape[1:])
-        return self._copied(disk, entry.start + row * size, size) if alike else None
+        if disk is None or had.row is not None:
+            return self._whole(disk, slot) if disk else ()
+        dtype, shape = self.source.weights.kind(disk)
+        alike = dtype == SAFETENSORS[slot.dtype] and shape[1:] == tuple(slot.shape[1:])
+        return self.source.bytes(disk, row * size, size) if alike else ()
 
-    def _entry(self, disk: str) -> Entry | None:
-        files = self.source.files
-        return files.headers[files.location[disk]].tensors[disk] if disk in files.location else None
+    def _regrouped(self, came_from: tuple[str, int], had: Held, disk: str, slot: Tensor) -> tuple[Part, ...]:
+        """A row that lies in the source in other blocks, each of them in one piece."""
+        name, row = came_from
+        wanted = next((one for one in self.after.get((had.name, had.row), ()) if one.disk == disk), None)
+        alone = self.before.get((name, row))
+        there = alone or self.before.get((name, None))
+        if wanted is None or there is None:
+            return ()
+        parts: list[Part] = []
+        for block in there:
+            begin, end = max(block.begin, wanted.begin), min(block.end, wanted.end)
+            if begin < end:
+                first = 0 if alone else row * (block.end - block.begin)
+                alike = self.source.weights.kind(block.disk)[0] == SAFETENSORS[slot.dtype]
+                parts += self.source.bytes(block.disk, first + begin - block.begin, end - begin) if alike else ()
+        return tuple(parts) if sum(part.length for part in parts) == wanted.end - wanted.begin else ()
 
-    def _copied(self, disk: str, start: int, size: int) -> Copied:
-        return Copied(self.source.file_number(disk), start, size)
+    def _whole(self, disk: str, slot: Tensor) -> tuple[Part, ...]:
+        alike = self.source.weights.kind(disk) == (SAFETENSORS[slot.dtype], tuple(slot.shape))
+        return self.source.bytes(disk, 0, _size(slot)) if alike else ()
+
+
+def _rows(shapes: Mapping[str, tuple[int, ...]], tensors: Tensors) -> dict[str, tuple[int, int]]:
+    """How many rows every tensor in memory has, and the bytes of one."""
+    return {n: (s[0], torch.Size(s[1:]).numel() * tensors.dtype(n).itemsize) for n, s in shapes.items()}
+
+
+def _kind_size(source: FolderTensors, disk: str) -> int:
+    dtype, shape = source.weights.kind(disk)
+    return torch.Size(shape).numel() * TORCH[dtype].itemsize
 
 
 def _append(parts: list[Part], part: Part) -> None:
@@ -161,10 +196,6 @@ def _append(parts: list[Part], part: Part) -> None:
             parts[-1] = Made(length + more)
         case _:
             parts.append(part)
-
-
-def _alike(entry: Entry, slot: Tensor) -> bool:
-    return entry.dtype == SAFETENSORS[slot.dtype] and entry.shape == tuple(slot.shape)
 
 
 def _size(slot: Tensor) -> int:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from growc.checkpoint.layout import Layout
 from growc.diagnostics import fail
-from growc.files.folder import WeightFiles, read_folder
+from growc.files.distributed import fingerprint
 from growc.files.strict import read_bytes
 from growc.growth.code import code_digest
 
@@ -24,11 +25,13 @@ class Request:
     Args:
         spec: the spec file.
         stage: name of one of its grow stages.
-        source: a Hugging Face folder with the model that the stage grows.
+        source: a folder with the model that the stage grows: `config.json`, and safetensors files or a distributed
+            checkpoint.
         to: a folder that does not exist.
         overrides: `--set` values.
         allow_code: whether `model.module` of the spec may run.
         shard_bytes: the most tensor bytes of one weight file.
+        layout: how the grown tensors are stored.
     """
 
     spec: Path
@@ -38,6 +41,7 @@ class Request:
     overrides: tuple[str, ...] = ()
     allow_code: bool = False
     shard_bytes: int = SHARD_BYTES
+    layout: Layout = "same"
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Request:
@@ -50,6 +54,7 @@ class Request:
             tuple(values["overrides"]),
             values["allow_code"],
             values["shard_bytes"],
+            values["layout"],
         )
 
     def key(self) -> str:
@@ -61,26 +66,27 @@ class Request:
         if not self.source.is_dir():
             help = "--from is a Hugging Face folder, or a checkpoint of a run"
             fail("GROW650", f"{self.source} is not a folder", help=help)
-        files = read_folder(self.source)
+        files = fingerprint(self.source)
         asked = [
             code_digest(),
             _digest(self.spec),
             self.stage,
             self.overrides,
             self.shard_bytes,
-            files.fingerprint(),
-            _small(files),
+            self.layout,
+            files,
+            _small(self.source, {name for name, *_ in files}),
         ]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def _small(files: WeightFiles) -> list[tuple[str, int, int]]:
+def _small(folder: Path, weights: set[str]) -> list[tuple[str, int, int]]:
     """Name, size and time of the files beside the weights."""
     try:
-        paths = [path for path in sorted(files.folder.iterdir()) if path.is_file() and path.name not in files.headers]
+        paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in weights]
         return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     except OSError as error:
-        fail("GROW650", f"{error.filename or files.folder} cannot be read: {error.strerror}", help="see that it can be")
+        fail("GROW650", f"{error.filename or folder} cannot be read: {error.strerror}", help="see that it can be")
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The index of a training state, which torch keeps as a pickle, read without running what it may ask for."""
+"""The index of a distributed checkpoint, which torch keeps as a pickle, read without running what it may ask for."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from typing_extensions import override
 
+from growc.files.distributed import INDEX
 from growc.files.strict import read_bytes
-
-INDEX = ".metadata"
 
 _METADATA = (
     "Metadata", "MetadataIndex", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata",
@@ -38,7 +37,7 @@ class _Unpickler(pickle.Unpickler):
     @override
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         if (module_name, global_name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which no training state needs")
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which no index needs")
         return super().find_class(module_name, global_name)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import stat
+import struct
+import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any, NoReturn
 
 from torch.distributed.checkpoint.api import CheckpointException
 
-from growc.checkpoint.shards import INDEX, ShardsReader
+from growc.checkpoint.shards import ShardsReader
 from growc.checkpoint.training import FORMAT, META, SHARDS
 from growc.diagnostics import fail
+from growc.files.distributed import INDEX
 from growc.files.strict import parse, read_bytes
 from growc.model import ModelGraph
 
@@ -29,6 +32,9 @@ FAULTS = (
     RuntimeError,
     AssertionError,
     EOFError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
     pickle.UnpicklingError,
     CheckpointException,
 )
@@ -61,7 +67,14 @@ def told(state: Path) -> Generator[None]:
     try:
         yield
     except FAULTS as error:
-        unsound(state, f"cannot be read: {' '.join(str(error).split())[:300] or type(error).__name__}")
+        unsound(state, f"cannot be read: {said(error)}")
+
+
+def said(error: BaseException) -> str:
+    """What one of `FAULTS` says, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def unsound(path: Path, fault: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The tensors of a Hugging Face folder under their names in memory, read when asked for."""
+"""The tensors of a folder under their names in memory, read when asked for."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from growc.checkpoint.conversion import Load, Loading, Storage, misnumbered
 from growc.checkpoint.dtypes import TORCH
+from growc.checkpoint.weights import Weights
 from growc.diagnostics import fail
-from growc.files.folder import WeightFiles
-from growc.files.headers import Entry
+from growc.files.plan import Copied
 from growc.growth.evaluate import InMemory
 from growc.model import ModelGraph
 
@@ -23,12 +23,12 @@ ALWAYS_DROPPED = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
 
 
 class FolderTensors:
-    """A `growc.checkpoint.grown.Tensors` over weight files.
+    """A `growc.checkpoint.grown.Tensors` over the weights of a folder.
 
     The tensors of one load are kept until another is asked for: programs read the same few tensors in a row.
 
     Args:
-        files: the folder's weight files, with checked headers.
+        weights: what lies in the folder.
         model: the model that they hold, on the meta device.
         graph: the same model, traced.
 
@@ -36,10 +36,9 @@ class FolderTensors:
         GrowcError: GROW641 (tensors are missing, unknown or of other shapes), GROW647 (a dtype torch cannot hold).
     """
 
-    def __init__(self, files: WeightFiles, model: PreTrainedModel, graph: ModelGraph) -> None:
-        self.files = files
-        self._loading = Loading(model, files.location)
-        self._numbers = {name: number for number, name in enumerate(sorted(files.headers))}
+    def __init__(self, weights: Weights, model: PreTrainedModel, graph: ModelGraph) -> None:
+        self.weights = weights
+        self._loading = Loading(model, weights.names, in_memory=weights.in_memory)
         self._load_of: dict[str, Load] = {}
         self._dtypes: dict[str, torch.dtype] = {}
         self._stored_as: dict[str, str] = {}
@@ -48,10 +47,10 @@ class FolderTensors:
         known = model.state_dict()
         for load in self._loading.loads:
             for disk, _ in load.members:
-                entry = self._entry(disk)
+                dtype, _ = weights.kind(disk)
                 # Whole numbers in the place of weights are quantized weights, without a config that says so.
-                if known[load.first].is_floating_point() != TORCH.get(entry.dtype, torch.bool).is_floating_point:
-                    self._unfit(disk, entry)
+                if known[load.first].is_floating_point() != TORCH.get(dtype, torch.bool).is_floating_point:
+                    self._unfit(disk)
             if fault := misnumbered(load):
                 self._differ([fault])
             try:
@@ -68,9 +67,18 @@ class FolderTensors:
         self._shapes = shapes
         self.storage = Storage(model, self._unconverted(model))
 
-    def file_number(self, disk: str) -> int:
-        """The number, in the order of the files' names, of the file that holds a tensor on disk."""
-        return self._numbers[self.files.location[disk]]
+    def bytes(self, disk: str, start: int, length: int) -> tuple[Copied, ...]:
+        """Where `length` bytes of a tensor on disk lie, from its byte `start` on; nothing if they are not in order."""
+        extents = self.weights.extents(disk)
+        if not length:  # nothing, but not nowhere
+            return tuple(Copied(extent.file, extent.start, 0) for extent in extents[:1])
+        parts: list[Copied] = []
+        for extent in extents:
+            begin, end = max(0, start), min(extent.length, start + length)
+            if begin < end:
+                parts.append(Copied(extent.file, extent.start + begin, end - begin))
+            start -= extent.length
+        return tuple(parts)
 
     def dtype(self, name: str) -> torch.dtype:
         """See `Tensors.dtype`."""
@@ -101,6 +109,8 @@ class FolderTensors:
 
     def _unconverted(self, model: PreTrainedModel) -> frozenset[str]:
         """Names of tensors that stand in the folder as they are in memory, though the family is saved otherwise."""
+        if self.weights.in_memory:
+            return frozenset(self._shapes)
         saved = Storage(model).stored({name: torch.empty(shape, device="meta") for name, shape in self._shapes.items()})
         loads = (load for load in self._loading.loads if load.converter is None and load.first not in saved)
         return frozenset(load.first for load in loads if load.members[0][0] == load.first)
@@ -108,38 +118,21 @@ class FolderTensors:
     def _held(self, name: str, load: Load) -> InMemory:
         if self._kept is None or self._kept[0] != load:
             self._kept = None  # frees the tensors before the next are read
-            self._kept = load, self._loading.convert(load, self._read)
+            self._kept = load, self._loading.convert(load, self.weights.read)
         return InMemory({name: self._kept[1][self._stored_as.get(name, name)]})
 
     def _whole(self, name: str) -> Tensor:
         return self._held(name, self._load_of[name]).tensors[name]
 
-    def _entry(self, name: str) -> Entry:
-        return self.files.headers[self.files.location[name]].tensors[name]
-
     def _described(self, name: str) -> Tensor:
-        entry = self._entry(name)
-        if entry.dtype not in TORCH:
-            self._unfit(name, entry)
-        return torch.empty(entry.shape, dtype=TORCH[entry.dtype], device="meta")
+        dtype, shape = self.weights.kind(name)
+        if dtype not in TORCH:
+            self._unfit(name)
+        return torch.empty(shape, dtype=TORCH[dtype], device="meta")
 
-    def _unfit(self, name: str, entry: Entry) -> NoReturn:
-        where = self.files.folder / self.files.location[name]
+    def _unfit(self, name: str) -> NoReturn:
         help = "convert the checkpoint to bf16 first"
-        fail("GROW647", f"{name} is stored as {entry.dtype} in {where}", help=help)
-
-    def _read(self, name: str) -> Tensor:
-        entry, path = self._entry(name), self.files.folder / self.files.location[name]
-        data = torch.empty(entry.end - entry.start, dtype=torch.uint8)
-        try:
-            with path.open("rb") as file:
-                file.seek(entry.start)
-                complete = file.readinto(data.numpy().data) == entry.end - entry.start
-        except OSError as error:
-            fail("GROW646", f"{path} cannot be read: {error.strerror}", help="see that the source is readable")
-        if not complete:
-            fail("GROW646", f"{path} became shorter while it was read", help="let nothing write to the source")
-        return data.view(TORCH[entry.dtype]).view(entry.shape)
+        fail("GROW647", f"{name} is stored as {self.weights.kind(name)[0]} in {self.weights.file(name)}", help=help)
 
     def _untie(self, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]) -> None:
         """Tied tensors are one: a folder may hold them under either name, or twice if they are equal."""
@@ -170,8 +163,8 @@ class FolderTensors:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         fail(
             "GROW641",
-            f"the weights in {self.files.folder} are not those of its config: {'; '.join(faults[:3])}{more}",
-            help="write the checkpoint anew with `save_pretrained`",
+            f"the weights in {self.weights.folder} are not those of its config: {'; '.join(faults[:3])}{more}",
+            help="save the model that it came from anew",
         )
 
 

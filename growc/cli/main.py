@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from growc import __version__
+from growc.checkpoint.layout import LAYOUTS, Layout
 from growc.cli.options import FILE, FormatChoice, allow_code, output_format, overrides, workers
 from growc.cli.session import Session
 from growc.diagnostics import ExitCode
@@ -101,6 +102,14 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
 @click.option("--stage", required=True, metavar="NAME", help="The grow stage.")
 @click.option("--from", "from_", required=True, type=FILE, help="A checkpoint folder.")
 @click.option("--to", required=True, type=FILE, help="The folder to write; it must not exist.")
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default="same",
+    show_default=True,
+    help="How the tensors are stored: as in the source, as published on the hub (in most families one per expert), "
+    "fused (as in memory), or as a torch distributed checkpoint.",
+)
 @click.option("--verify", is_flag=True, help="Read all that was written again, prove it, and write a manifest.")
 @workers
 @overrides
@@ -110,6 +119,7 @@ def grow(
     stage: str,
     from_: Path,
     to: Path,
+    layout: Layout,
     verify: bool,
     workers: int,
     overrides: tuple[str, ...],
@@ -124,7 +134,7 @@ def grow(
         from growc.checkpoint.request import Request
         from growc.files.progress import Printer
 
-        request = Request(spec, stage, from_, to, overrides, allow_code)
+        request = Request(spec, stage, from_, to, overrides, allow_code, layout=layout)
         session.progress(f"growing {from_}")
         warnings = command.grow(request, command.prepare_in_a_child, workers=workers, verify=verify, listener=Printer())
         session.warn(warnings)

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def resolve(model: Model, base_dir: Path, *, allow_code: bool = False) -> ModelS
         case "config":
             return _from_config(model.config, base_dir)
         case "path":
-            return _from_folder(base_dir / Path(str(model.path)).expanduser())
+            return from_folder(base_dir / Path(str(model.path)).expanduser())
         case "hub":
             return _from_hub(str(model.hub), model.revision)
         case "module":
@@ -140,7 +140,19 @@ def _refuse_misspelt(given: Mapping[str, Any], built: PreTrainedConfig) -> None:
         raise GrowcError(findings)
 
 
-def _from_folder(folder: Path) -> ModelSource:
+def _safetensors(folder: Path) -> list[tuple[str, int, str]]:
+    return read_folder(folder).fingerprint()
+
+
+def from_folder(folder: Path, fingerprint: Callable[[Path], list[tuple[str, int, str]]] = _safetensors) -> ModelSource:
+    """The model in a folder.
+
+    Args:
+        folder: with `config.json` and weights.
+        fingerprint: checks that the weights fit together, and tells names, sizes and digests of their files.
+
+    Errors: GROW201-203, GROW205, GROW212, GROW215, and those of `fingerprint` (GROW206-209).
+    """
     if not folder.is_dir():
         fail("GROW205", f"{folder} is not a folder", help="`path` is relative to the spec")
     config = read_config(folder / CONFIG)
@@ -150,8 +162,7 @@ def _from_folder(folder: Path) -> ModelSource:
     if os.path.lexists(folder / ADAPTER):
         help = "merge it into the model with `merge_and_unload` of peft"
         fail("GROW215", f"{folder} holds an adapter, going by its {ADAPTER}", help=help)
-    files = read_folder(folder)
-    return ModelSource("path", config, folder, _digest(config, files.fingerprint()), str(folder))
+    return ModelSource("path", config, folder, _digest(config, fingerprint(folder)), str(folder))
 
 
 def _from_hub(name: str, revision: str | None) -> ModelSource:

@@ -123,8 +123,8 @@ CODES: dict[str, Code] = {
         "Weights that are not those of their config",
         "The tensors in the folder are not the ones that a model of its config.json has: one is\n"
         "missing, unknown, or of another shape. transformers would fill in random values or skip\n"
-        "tensors and go on. Write the checkpoint anew with `save_pretrained` from the model that it\n"
-        "came from.",
+        "tensors and go on. Save the model that it came from anew: with `save_pretrained`, or its state\n"
+        "dict with `torch.distributed.checkpoint.save`, whose names may all have one prefix in front.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW642": Code(
@@ -177,7 +177,8 @@ CODES: dict[str, Code] = {
     "GROW650": Code(
         "No folder to grow",
         "--from names nothing, or a file. It takes a folder with config.json and safetensors files: one\n"
-        "from the hub, from `save_pretrained`, or `stages/NAME/checkpoint` of a run.",
+        "from the hub, from `save_pretrained`, or `stages/NAME/checkpoint` of a run; or with config.json\n"
+        "and a torch distributed checkpoint (`.metadata` and `*.distcp`) of the model's state dict.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW651": Code(
@@ -252,6 +253,21 @@ CODES: dict[str, Code] = {
         "`training/` in the source is damaged, asks to run code (its index is a pickle, of which growc reads\n"
         "only what torch writes), or is the state of another model. Fetch the checkpoint again; without the\n"
         "folder, the weights grow alone, and training on from them starts with a fresh optimizer.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW663": Code(
+        "A distributed checkpoint that cannot be grown",
+        "A torch distributed checkpoint consists of `.metadata`, which says where every piece of every\n"
+        "tensor lies, and of `*.distcp` files with the pieces. A file is missing, cut short or damaged, the\n"
+        "pieces do not make up their tensors, or the index, a pickle, asks for something that no index needs\n"
+        "(it is never run). Fetch the checkpoint again, or save it anew with all its ranks.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW664": Code(
+        "A layout that the model cannot be stored in",
+        "`--layout` asks for names and shapes on disk that transformers would not turn back into this model's\n"
+        "tensors: it knows no way there for this family, or one that does not lead back. Leave the option out\n"
+        "to keep the source's layout, or ask for another one.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW670": Code(
