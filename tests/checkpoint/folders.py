@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,11 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, conversion_mapping
+from transformers.core_model_loading import WeightConverter
 
 from growc.checkpoint.command import grow
+from growc.checkpoint.layout import Layout
 from growc.checkpoint.prepare import prepare
 from growc.checkpoint.request import Request
 from growc.diagnostics import Diagnostic
@@ -24,6 +29,22 @@ from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 
 EXPLICIT = {"rule": "explicit", "replicas": [4, 1, 2, 1, 1, 3, 3, 1]}
+
+
+O_PROJ = ["self_attn.o_proj.weight"]
+
+
+@contextmanager
+def converted(family: str, more: WeightConverter) -> Generator[None]:
+    """transformers maps `family` between disk and memory by one conversion more."""
+    mapping: Any = conversion_mapping.get_checkpoint_conversion_mapping(family)
+    register = conversion_mapping.register_checkpoint_conversion_mapping
+    register(family, [*copy.deepcopy(mapping), more], overwrite=True)
+    try:
+        yield
+    finally:
+        register(family, mapping, overwrite=True)
+        conversion_mapping.USER_REGISTERED_MAPPINGS.discard(family)
 
 
 @dataclass(frozen=True)
@@ -44,9 +65,17 @@ class Place:
     def spec(self) -> Path:
         return self.root / "test.growth.yaml"
 
-    def grow(self, to: Path | None = None, *, stage: str = "upcycle", shard_bytes: int = 10**9) -> list[Diagnostic]:
-        request = Request(self.spec, stage, self.source, to or self.grown, shard_bytes=shard_bytes)
-        return list(grow(request, prepare))
+    def grow(
+        self,
+        to: Path | None = None,
+        *,
+        stage: str = "upcycle",
+        shard_bytes: int = 10**9,
+        layout: Layout = "same",
+        verify: bool = False,
+    ) -> list[Diagnostic]:
+        request = Request(self.spec, stage, self.source, to or self.grown, shard_bytes=shard_bytes, layout=layout)
+        return list(grow(request, prepare, verify=verify))
 
 
 def source_model(family: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -99,6 +128,13 @@ def rewrites(there: Place) -> tuple[Rewrite, ...]:
 
 def in_memory(there: Place, *, steps: tuple[Rewrite, ...] = (), original_format: bool = True) -> dict[str, Tensor]:
     """What the in-memory executor makes of the source, as `save_pretrained` writes it."""
+    model = grown_model(there, steps=steps)
+    model.save_pretrained(there.root / "in_memory", save_original_format=original_format)
+    return read(there.root / "in_memory")
+
+
+def grown_model(there: Place, *, steps: tuple[Rewrite, ...] = ()) -> PreTrainedModel:
+    """What the in-memory executor makes of the source."""
     loaded = AutoModelForCausalLM.from_pretrained(there.source)
     tensors: dict[str, Tensor] = dict(loaded.state_dict())
     for step in steps or rewrites(there):
@@ -114,5 +150,4 @@ def in_memory(there: Place, *, steps: tuple[Rewrite, ...] = (), original_format:
     missing = model.load_state_dict(tensors, strict=False)
     assert not missing.unexpected_keys
     assert set(missing.missing_keys) <= set(last.tied)
-    model.save_pretrained(there.root / "in_memory", save_original_format=original_format)
-    return read(there.root / "in_memory")
+    return model.eval()

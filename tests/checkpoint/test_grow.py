@@ -32,10 +32,16 @@ def load(folder: Path) -> Any:
     return model.eval()
 
 
-@torch.no_grad()
 def logits(folder: Path) -> Tensor:
+    return logits_of(load(folder))
+
+
+@torch.no_grad()
+def logits_of(model: Any) -> Tensor:
+    for tensor in model.parameters():  # where bytes lie in a mapped file decides how some sums are taken
+        tensor.data = tensor.clone()
     ids = torch.randint(0, 256, (3, 24), generator=torch.Generator().manual_seed(1))
-    return load(folder).float()(ids).logits
+    return model.float()(ids).logits
 
 
 def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from growc.checkpoint.command import grow, prepare_in_a_child
+from growc.checkpoint.layout import Layout
 from growc.checkpoint.request import Request
 from growc.diagnostics import GrowcError
 from growc.files.staging import open_staging
@@ -101,18 +102,22 @@ def test_two_growths_to_one_place(tmp_path: Path) -> None:
     assert len(read(there.grown)) == 117
 
 
-def test_the_command_moves_bytes_without_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["same", pytest.param("dcp", marks=pytest.mark.slow)])
+def test_the_command_moves_bytes_without_torch(tmp_path: Path, layout: Layout) -> None:
     there = place(tmp_path, "qwen3_moe", {"router": {"init": "split"}})
     command = "import sys; from growc.cli.main import main; main(standalone_mode=False); print(sorted(sys.modules))"
     words = ["grow", str(there.spec), "--stage", "upcycle", "--from", str(there.source), "--to", str(there.grown)]
     done = subprocess.run(
-        [sys.executable, "-c", command, *words, "--verify"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", command, *words, "--verify", "--layout", layout],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     loaded = done.stdout.splitlines()[-1]
     assert not any(f"'{heavy}'" in loaded for heavy in ("torch", "transformers", "numpy"))
-    there.grow(tmp_path / "again")
+    there.grow(tmp_path / "again", layout=layout)
     with_manifest = _files(there.grown)
     assert with_manifest.pop("growc.manifest.json")
     assert with_manifest == _files(tmp_path / "again")
