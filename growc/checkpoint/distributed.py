@@ -24,7 +24,6 @@ from growc.checkpoint.payload import Archive, Described, described, load
 from growc.checkpoint.prefix import prefix_of
 from growc.checkpoint.shards import ShardsReader
 from growc.checkpoint.sound import FAULTS, said
-from growc.checkpoint.weights import source_of
 from growc.diagnostics import fail
 from growc.files.distributed import INDEX, fingerprint, head_digest, size_of, unsound
 from growc.files.plan import Copied, Source
@@ -102,7 +101,7 @@ class DistributedWeights:
     def sources(self) -> tuple[Source, ...]:
         """See `Weights.sources`."""
         paths = [self.folder / name for name in self._numbers]
-        return tuple(source_of(path, head_digest(path)) for path in paths)
+        return tuple(map(_source, paths))
 
     def fingerprint(self) -> list[tuple[str, int, str]]:
         """See `Weights.fingerprint`."""
@@ -216,3 +215,9 @@ def _told(path: Path, key: str = "") -> Generator[None]:
     except FAULTS as error:
         about = f"{key}: " if key else ""
         unsound(path, f"cannot be read: {about}{said(error)}")
+
+
+def _source(path: Path) -> Source:
+    path = path.absolute()
+    status = path.stat()
+    return Source(str(path), status.st_size, status.st_mtime_ns, head_digest(path))

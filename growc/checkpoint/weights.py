@@ -117,10 +117,3 @@ class HubWeights:
     def fingerprint(self) -> list[tuple[str, int, str]]:
         """See `Weights.fingerprint`."""
         return self.files.fingerprint()
-
-
-def source_of(path: Path, digest: str) -> Source:
-    """A file as a plan names it."""
-    path = path.absolute()
-    status = path.stat()
-    return Source(str(path), status.st_size, status.st_mtime_ns, digest)
