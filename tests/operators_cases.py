@@ -149,6 +149,8 @@ FROM_DENSE: dict[str, dict[str, dict[str, Any]]] = {
         "sum": {"experts": 4, "combine": "sum_logits", "layers": "alternate", "optimizer_state": "gradient"},
         "token": {"experts": 4, "keys": "token"},
         "token-sum": {"experts": 4, "keys": "token", "combine": "sum_logits", "gates": "softmax"},
+        "calibrated": {"experts": 4, "keys": "calibrated"},
+        "calibrated-apart": {"experts": 4, "keys": "calibrated", "combine": "per_router_keys"},
     },
     "drop_upcycling": {
         "shared": {"experts": 4},

@@ -14,11 +14,14 @@ from transformers import AutoModelForCausalLM
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, draw, grow_twin, logits, tokens
 from growc.growth.making import pairs
+from growc.growth.rewrite import rewrite
 from growc.model import ModelGraph, inspect
 from growc.nn.mixture_of_routers import MixtureOfRouters
 from growc.operators import operator
+from growc.operators.means import MeanTokens
 from growc.operators.operator import Preserves
 from growc.operators.sites import Heads
+from growc.programs import Late, Made
 from tests.families import FAMILIES, SIZES
 
 FUSED: dict[str, dict[str, Any]] = {
@@ -39,6 +42,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "sum": {"combine": "sum_logits"},
     "token": {"combine": "mean_softmax", "keys": "token"},
     "token-sum": {"combine": "sum_logits", "keys": "token"},
+    "calibrated": {"combine": "mean_softmax", "keys": "calibrated"},
+    "calibrated-apart": {"combine": "per_router_keys", "keys": "calibrated"},
+    "calibrated-sum": {"combine": "sum_logits", "keys": "calibrated"},
 }
 way = pytest.mark.parametrize("way", WAYS)
 
@@ -104,7 +110,7 @@ def test_some_ways_are_linear_routers_in_disguise(way: str) -> None:
     x, y = torch.randn(2, 64, 32, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         gap = (router(x + y)[0] - router(x)[0] - router(y)[0]).abs().max()
-    assert (float(gap) < 1e-9) == (way in ("apart", "sum"))
+    assert (float(gap) < 1e-9) == (way.endswith(("apart", "sum")) and way != "token-sum")
 
 
 @pytest.mark.parametrize("family", ["qwen3", *FUSED])
@@ -120,6 +126,39 @@ def test_queries_and_keys_are_those_of_the_heads(family: str) -> None:
     keys = router.weight.detach()[0].view(2, site.qk_width, 32) @ x[0, 0]
     first = pairs(_maps(grown.source, family))[0]
     torch.testing.assert_close(keys, key[[h * site.kv_heads // site.heads for h in first]])
+
+
+@pytest.mark.parametrize("family", ["qwen3", *FUSED, "qwen3_moe"])
+@pytest.mark.parametrize("way", ["calibrated", "calibrated-sum", "calibrated-apart"])
+def test_calibrated_keys_are_the_mean_of_those_made_of_tokens(family: str, way: str) -> None:
+    """Those of the same seed: noise on keys is the same noise. Of the mean token, since keys are linear."""
+    grown, made = twin(family, way), twin(family, "token")
+    routers = 2
+    for layer, site in enumerate(grown.steps[0].rewrite.grown.moe):
+        decided = bound_mean(grown, site.layer)
+        maps = router_of(made, layer).weight.detach()
+        expected = maps.unflatten(1, (-1, 32)) @ decided
+        found = router_of(grown, layer).weight.detach()
+        torch.testing.assert_close(found, expected.repeat(1, routers if way.endswith("apart") else 1))
+        assert len({tuple(row.tolist()) for row in found}) == len(found), "no two experts tie"
+
+
+def bound_mean(grown: Twin, layer: int) -> Tensor:
+    """The mean token that one layer's program was bound to."""
+    step = grown.steps[0].rewrite
+    assert not step.lates
+    program = step.programs[f"{step.grown.moe[layer].router}.weight"]
+    assert isinstance(program, Made)
+    (vector,) = program.vectors
+    return torch.tensor(vector, dtype=torch.float64)
+
+
+def test_one_mean_token_a_layer_is_measured_for_calibrated_keys() -> None:
+    calibrated = operator("router_upcycling").model_validate({"keys": "calibrated", "layers": [1]})
+    step = rewrite(calibrated, source("qwen3"), seed="0", sequence_length=LENGTH)
+    assert step.lates == {Late("1/mean_token", 32)}
+    assert calibrated.measure == MeanTokens(8)
+    assert operator("router_upcycling").model_validate({}).measure is None
 
 
 def test_heads_are_found_behind_one_projection_for_all() -> None:
@@ -207,7 +246,7 @@ def test_what_cannot_be_is_said(family: str, given: dict[str, Any], codes: list[
 @way
 def test_only_the_sum_over_the_same_keys_is_remarked_on(way: str) -> None:
     remarks = list(operator("router_upcycling").model_validate(WAYS[way]).remarks(source("qwen3")))
-    assert [remark.code for remark in remarks] == (["GROW371"] if way == "sum" else [])
+    assert [remark.code for remark in remarks] == (["GROW371"] if way in ("sum", "calibrated-sum") else [])
 
 
 @pytest.mark.parametrize("family", ["qwen3", "gpt2"])

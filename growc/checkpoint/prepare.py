@@ -160,7 +160,7 @@ def _refuse_gradients(node: GrowNode) -> None:
             fail(
                 "GROW312",
                 f"{lacking}, and `growc grow` reads weights only (stage {node.name})",
-                help="use `growc run`, or choose by the score weight_norm and measure no skipping",
+                help="use `growc run`, or choose what needs no run (the score weight_norm, static keys, no skipping)",
                 span=node.loaded.span("stages", node.position, "grow", index, field),
             )
 

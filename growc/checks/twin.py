@@ -25,9 +25,10 @@ from growc.model.build import load_config
 from growc.model.small import shrink
 from growc.operators import Operator
 from growc.operators.matching import ByActivations
+from growc.operators.means import MeanTokens
 from growc.operators.operator import KeptUnits, Replicas
 from growc.operators.sites import FfnSite
-from growc.programs import Expr, of_parent, shape
+from growc.programs import Expr, Late, of_parent, shape
 
 SEQUENCES, LENGTH = 4, 16
 """Size of the batch on which twins are compared."""
@@ -116,6 +117,8 @@ def _settled(step: Rewrite, seed: int) -> Step:
     decision = by_scores(step, scores)
     if isinstance(step.operator.measure, ByActivations):
         decision = replace(decision, units={site.layer: _orders(step, site, seed) for site in step.networks})
+    if isinstance(step.operator.measure, MeanTokens):
+        decision = replace(decision, means={late.key: _mean(late, seed) for late in step.lates})
     return Step(decision.bound(step) if step.operator.measured else step, decision.replicas)
 
 
@@ -123,6 +126,10 @@ def _orders(step: Rewrite, site: FfnSite, seed: int) -> KeptUnits:
     """For every parent but the first, the units of one network in random order."""
     made = _generator(seed, site.name)
     return tuple(tuple(torch.randperm(site.width, generator=made).tolist()) for _ in range(1, step.parents))
+
+
+def _mean(late: Late, seed: int) -> tuple[float, ...]:
+    return tuple(torch.randn(late.length, generator=_generator(seed, late.key), dtype=torch.float64).tolist())
 
 
 def build(graph: ModelGraph) -> PreTrainedModel:

@@ -21,21 +21,22 @@ class Decision:
 
     `scores` are the numbers behind it: one for each expert where experts are ranked, the errors of the steps towards
     the survivors where layers are reconstructed, and the share of all sensitivity that each expert keeps where units
-    are.
+    are. `means` are what was measured on calibration text, by the names of the vectors that they are bound to.
     """
 
     op: str
     replicas: dict[int, Replicas]
     scores: Scores = field(default_factory=dict[int, tuple[float, ...]])
     units: dict[int, KeptUnits] = field(default_factory=dict[int, KeptUnits])
+    means: dict[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
 
     def bound(self, planned: Rewrite) -> Rewrite:
         """The rewrite, settled."""
-        return planned.bound(self.replicas, self.units)
+        return planned.bound(self.replicas, self.units, self.means)
 
     def record(self) -> dict[str, Any]:
         """As JSON, for journals and lineages: the replicas, and what else there is."""
-        found = {"replicas": self.replicas, "scores": self.scores, "units": self.units}
+        found = {"replicas": self.replicas, "scores": self.scores, "units": self.units, "means": self.means}
         return {key: values for key, values in found.items() if values or key == "replicas"}
 
     @staticmethod
@@ -46,7 +47,8 @@ class Decision:
             return {int(layer): tuple(values) for layer, values in record.get(key, {}).items()}
 
         units = {layer: tuple(map(tuple, rows)) for layer, rows in by_layer("units").items()}
-        return Decision(record["op"], by_layer("replicas"), by_layer("scores"), units)
+        means = {name: tuple(values) for name, values in record.get("means", {}).items()}
+        return Decision(record["op"], by_layer("replicas"), by_layer("scores"), units, means)
 
 
 def scored(planned: Rewrite, site: MoeSite) -> int:

@@ -303,8 +303,9 @@ def _made(made: Made, index: Tensor, fetch: Fetch) -> Tensor:
         fetch.rows(x.name, torch.arange(rows, device=index.device))
         for x, rows in zip(made.inputs, made.rows, strict=True)
     ]
+    vectors = [torch.tensor(vector, dtype=torch.float64) for vector in made.vectors]
     with one_thread():
-        matrices = [matrix.double().cpu() for matrix in gathered]
+        matrices = [*(matrix.double().cpu() for matrix in gathered), *vectors]
         value = MAKERS[made.function](matrices, dict(made.parameters), Stream(made.seed, 0))
     assert value.shape == made.shape
     return value[index.cpu()].to(gathered[0])

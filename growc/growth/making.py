@@ -1,4 +1,4 @@
-"""The functions by which programs make tensors of whole source matrices: these come in float64, on the CPU.
+"""The functions by which programs make tensors of whole source matrices, and of vectors: all in float64, on the CPU.
 
 As those of `growc.growth.matrices` they are computed by one thread, alike on every rank.
 """
@@ -66,6 +66,17 @@ def router_key_projections(inputs: Sequence[Tensor], parameters: Parameters, str
     return torch.stack(rows)
 
 
+def router_mean_keys(inputs: Sequence[Tensor], parameters: Parameters, stream: Stream) -> Tensor:
+    """The keys of experts, a row for each: the mean over tokens of the keys that are made of tokens.
+
+    That is what their maps make of the mean token, which is the last input. With `per_router` keys an expert's are all
+    the same at first.
+    """
+    *matrices, mean = inputs
+    keys = router_key_projections(matrices, parameters, stream).unflatten(1, (-1, len(mean))) @ mean
+    return keys.repeat(1, len(_key_heads(matrices, parameters))) if parameters["per_router"] else keys
+
+
 def _key_heads(inputs: Sequence[Tensor], parameters: Parameters) -> list[Tensor]:
     """For every pair of query heads their key heads, one above the other; several query heads may have one."""
     queries, keys = _heads(inputs[0], parameters, "query"), _heads(inputs[1], parameters, "key")
@@ -83,5 +94,6 @@ MAKERS: dict[str, Maker] = {
     "router_queries": router_queries,
     "router_keys": router_keys,
     "router_key_projections": router_key_projections,
+    "router_mean_keys": router_mean_keys,
 }
 """Name in a program -> function."""

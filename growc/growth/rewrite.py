@@ -64,8 +64,15 @@ class Rewrite:
         """The vectors that are settled at run time."""
         return frozenset(late for program in self.programs.values() for late in lates(program))
 
-    def bound(self, replicas: Mapping[int, Replicas], units: Mapping[int, KeptUnits] | None = None) -> Rewrite:
-        """The rewrite with every late vector settled by the replicas, and the kept units, of each grown layer."""
+    def bound(
+        self,
+        replicas: Mapping[int, Replicas],
+        units: Mapping[int, KeptUnits] | None = None,
+        means: Mapping[str, tuple[float, ...]] | None = None,
+    ) -> Rewrite:
+        """The rewrite with every late vector settled: by the replicas and the kept units of each grown layer, and by
+        means, which have the vectors' own names.
+        """
         values: dict[str, Any] = {
             f"{site.name}/{name}": vector(replicas[site.layer])
             for site in self.sites
@@ -77,6 +84,7 @@ class Rewrite:
             values |= {f"{ffn.name}/units": row for ffn, row in zip(site.shared, kept[site.num_experts :], strict=True)}
         for site in self.networks:
             values |= {order_of(site, parent): row for parent, row in enumerate((units or {}).get(site.layer, ()), 1)}
+        values |= means or {}
 
         def settle(expr: Expr | None) -> Expr | None:
             return None if expr is None else bind(expr, values)

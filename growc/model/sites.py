@@ -225,6 +225,7 @@ class _Finder:
             qk_width=q[-1],
             v_width=v[-1],
             window=window or None,
+            inputs=_width(*entries) if len(entries) == 1 else 0,
             query_heads=query_heads if len(entries) == 1 else None,
             key_heads=key_heads if len(entries) == 1 else None,
         )

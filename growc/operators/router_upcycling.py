@@ -10,9 +10,11 @@ from typing_extensions import override
 
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.grown_config import with_modules
+from growc.operators.means import MeanTokens, mean_token
+from growc.operators.measures import Measure
 from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Replicas, Target
 from growc.operators.sites import AttentionSite, FfnSite, Heads, Holding, MoeSite
-from growc.programs import Expr, Init, Made, Source
+from growc.programs import Expr, Init, Late, Made, Source
 
 SETTLED = ("experts", "top_k", "gates")
 """Settings that a model with mixtures has settled."""
@@ -31,7 +33,11 @@ class RouterUpcycling(FromDense):
 
     Keys k_e come from the key heads of pair e: `static` ones are parameters, and start as what these heads make of a
     random token, another one for every key; with `token` they are made of the token that is routed,
-    k_e(x) = [W_K of pair e] x. Beyond R experts pairs come again.
+    k_e(x) = [W_K of pair e] x. `calibrated` keys are static too, and start as the mean of those over `batches` of
+    calibration text: keys are linear, so this is [W_K of pair e] times the mean of what enters the router (the network
+    whose place it takes), measured in a run. Beyond R experts pairs come again; there `noise` on W_K tells the keys of
+    `token` and `calibrated` apart. With `per_router_keys` an expert's calibrated keys are all the same at first, so
+    that the start is that of sum_logits; their gradients differ as queries do.
 
     Of the three ways `mean_softmax` alone is not linear in the token while keys are static, and so not one linear
     router in disguise: sum_logits is <sum_r q_r, k_e>, and per_router_keys is the linear router with the matrix
@@ -44,8 +50,8 @@ class RouterUpcycling(FromDense):
     From the paper's abstract and summaries of it: routers from heads of the preceding attention, in greedy pairs by
     cosine similarity; experts' keys; scores summed over routers; top-2; copied experts; auxiliary and z-loss. All else
     is reconstructed (its text was not at hand): which attention, which tensors the keys come from, where the softmax
-    is, and how keys start. Biases of projections, norms of queries and keys, and rotations by position are left out.
-    Not part of growc yet: static keys that start as the mean of keys over calibration tokens.
+    is, and how keys start, calibrated ones included. Biases of projections, norms of queries and keys, and rotations by
+    position are left out.
     """
 
     op: ClassVar = "router_upcycling"
@@ -56,16 +62,23 @@ class RouterUpcycling(FromDense):
         description="how routers decide together: by the mean of their softmaxes, or by the sum of their scores, with "
         "keys of their own or with the same ones (which one linear router could do as well)",
     )
-    keys: Literal["static", "token"] = Field(
+    keys: Literal["static", "calibrated", "token"] = Field(
         default="static",
-        description="static: an expert's key is a parameter; token: it is made of the token, by the expert's key heads",
+        description="static: an expert's key is a parameter; calibrated: one that starts as the mean key over "
+        "calibration text; token: it is made of the token, by the expert's key heads",
     )
     noise: float = Field(
         default=0.1,
         ge=0,
-        description="keys made of tokens: what tells experts with the same key heads apart, in units of the standard "
-        "deviation of the key projection",
+        description="keys made of tokens, and calibrated ones: what tells experts with the same key heads apart, in "
+        "units of the standard deviation of the key projection",
     )
+    batches: int = Field(default=8, ge=1, description="calibration batches, for calibrated keys")
+
+    @property
+    @override
+    def measure(self) -> Measure | None:
+        return MeanTokens(self.batches) if self.keys == "calibrated" else None
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:
@@ -124,7 +137,8 @@ class RouterUpcycling(FromDense):
     def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
         holding = self.holding(model)
         routers = holding.routers if holding else {site.layer: site.router for site in model.moe}
-        change = {"kind": "mixture_of_routers", "keys": self.keys, "combine": self.combine}
+        keys = "token" if self.keys == "token" else "static"
+        change = {"kind": "mixture_of_routers", "keys": keys, "combine": self.combine}
         return with_modules(
             holding.config if holding else model.config,
             {site.layer: {_inside(routers[site.layer], site.layer): change} for site in self.sites(model)},
@@ -160,11 +174,17 @@ class RouterUpcycling(FromDense):
         if target.name.endswith(".queries"):
             return Made("router_queries", inputs[:1], (query.rows,), target.made, (*how.items(),))
         how |= {**_placed("key", key, attention.kv_heads), "experts": mixture.num_experts}
-        if self.keys == "token":
-            function, how = "router_key_projections", how | {"noise": self.noise}
-        else:
-            function, how = "router_keys", how | {"per_router": int(self.combine == "per_router_keys")}
-        return Made(function, inputs, (query.rows, key.rows), target.made, (*how.items(),), target.name)
+        noise, per_router = {"noise": self.noise}, {"per_router": int(self.combine == "per_router_keys")}
+        vectors: tuple[Late, ...] = ()
+        match self.keys:
+            case "static":
+                function, how = "router_keys", how | per_router
+            case "calibrated":
+                function, how = "router_mean_keys", how | noise | per_router
+                vectors = (Late(mean_token(mixture.layer), attention.inputs),)
+            case "token":
+                function, how = "router_key_projections", how | noise
+        return Made(function, inputs, (query.rows, key.rows), target.made, (*how.items(),), target.name, vectors)
 
     @override
     def gradient(self, target: Target) -> Expr:
@@ -182,7 +202,7 @@ class RouterUpcycling(FromDense):
 
     @override
     def remarks(self, model: Growable) -> Iterator[Problem]:
-        if self.combine == "sum_logits" and self.keys == "static":
+        if self.combine == "sum_logits" and self.keys != "token":
             yield Problem(
                 "GROW371",
                 "routers whose scores are summed over the same keys are one linear router: "

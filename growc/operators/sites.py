@@ -174,6 +174,7 @@ class Heads:
 class AttentionSite:
     """One attention: module names of its projections, and its head counts and widths.
 
+    `inputs` is how wide the tokens are that enter its queries and keys, or 0 where those are not the same tokens.
     `query_heads` and `key_heads` are None where they are not the outputs of linear maps of one input.
     """
 
@@ -187,6 +188,7 @@ class AttentionSite:
     qk_width: int
     v_width: int
     window: int | None = None
+    inputs: int = 0
     query_heads: Heads | None = None
     key_heads: Heads | None = None
 

@@ -14,8 +14,8 @@ from typing import Literal
 class Late:
     """A vector whose length is known when the plan is made and whose values are bound at run time.
 
-    Indices that depend on measured utility are late: they are computed once from globally reduced statistics,
-    recorded in the run's journal, and never recomputed.
+    Indices that depend on measured utility, and means over calibration text, are late: they are computed once from
+    globally reduced statistics, recorded in the run's journal, and never recomputed.
     """
 
     key: str
@@ -182,7 +182,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Made:
-    """A named function of whole source matrices, of `shape`.
+    """A named function of whole source matrices, and after them of `vectors`, of `shape`.
 
     For small tensors only: every rank gathers the inputs, of which `rows` has the length of dimension 0, and computes
     all of the function, so that the bytes are those of one rank. What is random in it is a function of `seed` alone;
@@ -195,6 +195,7 @@ class Made:
     shape: tuple[int, ...]
     parameters: tuple[tuple[str, float | int | str], ...] = ()
     seed: str = ""
+    vectors: tuple[Vector, ...] = ()
 
 
 @dataclass(frozen=True)

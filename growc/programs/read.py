@@ -195,7 +195,8 @@ def describe(expr: Expr) -> str:
         case Whole(function, x, parameters=parameters):
             return f"{_called(function, (x,), parameters)}[{_length(expr.index)} rows]"
         case Made(function, inputs):
-            return _called(function, inputs, ())
+            late = any(isinstance(vector, Late) for vector in expr.vectors)
+            return _called(function, inputs, ()) + (" with means that are measured" if late else "")
         case Add(x, y):
             return f"{describe(x)} + {describe(y)}"
         case Concat(inputs):
@@ -328,7 +329,8 @@ def _rebuilt(expr: Expr, child: Callable[[Expr], Expr], vector: Callable[[Vector
         case AsExperts(parts):
             return replace(expr, parts=tuple(map(_source, map(child, parts))))
         case Made(_, inputs):
-            return replace(expr, inputs=tuple(map(_source, map(child, inputs))))
+            own = tuple(map(vector, expr.vectors))
+            return replace(expr, inputs=tuple(map(_source, map(child, inputs))), vectors=own)
         case Source() | Init():
             return expr
 
@@ -385,5 +387,7 @@ def _vectors(node: Expr | Std) -> tuple[Vector, ...]:
             return (mask,)
         case Whole(_, _, _, index, draw):
             return (index, draw)
+        case Made(vectors=vectors):
+            return vectors
         case _:
             return ()

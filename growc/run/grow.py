@@ -20,6 +20,7 @@ from growc.nn.released import as_released
 from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.grown_config import routes_exclusively
 from growc.operators.matching import ByActivations
+from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Ranking
 from growc.operators.operator import Moments, Replicas
 from growc.operators.scores import parts
@@ -28,6 +29,7 @@ from growc.operators.sensitivity import BySensitivity
 from growc.operators.sites import MoeSite
 from growc.programs import of_parent, sources
 from growc.run.distribute import build_model, named_state
+from growc.run.inputs import mean_inputs
 from growc.run.layout import Layout
 from growc.run.losses import validation_losses
 from growc.run.matching import unit_orders
@@ -113,6 +115,10 @@ def allocate(
             models = [parent.model for parent in parents]
             units = unit_orders(models, planned.networks, batches(how.batches), place.precision, place.device)
             return replace(by_scores(planned, {}), units=units)
+        case MeanTokens() as how:
+            entries = {mean_token(s.layer): s.router if isinstance(s, MoeSite) else s.up[0] for s in planned.sites}
+            means = mean_inputs(model, entries, batches(how.batches), place.precision, place.device)
+            return replace(by_scores(planned, {}), means=means)
         case BySensitivity() as how:
             return by_scores(planned, unit_scores(how, model, sites, batches, place.precision, place.device, seed))
         case rule:

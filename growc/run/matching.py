@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,8 +13,7 @@ from transformers import PreTrainedModel
 
 from growc.operators.operator import KeptUnits
 from growc.operators.sites import FfnSite
-from growc.run.distribute import reshard
-from growc.run.losses import precision, token_losses
+from growc.run.inputs import inputs_of
 from growc.spec.training import Precision
 
 
@@ -63,10 +61,11 @@ def _alike(
 ) -> dict[str, Tensor]:
     """Cosines between the activations of all units of two models, by network: of shape (units, units)."""
     wide = {site.name: site.width for site in networks}
+    back = {site.name: site.down for site in networks}
     products = {name: torch.zeros(n, n, dtype=torch.float64, device=device) for name, n in wide.items()}
     squares = {name: torch.zeros(2, n, dtype=torch.float64, device=device) for name, n in wide.items()}
     for batch in batches:
-        seen = [_activations(model, networks, batch.to(device), kind, device) for model in pair]
+        seen = [inputs_of(model, back, batch.to(device), kind, device) for model in pair]
         for name in wide:
             one, other = (activations[name].double() for activations in seen)
             products[name] += one.T @ other
@@ -75,31 +74,3 @@ def _alike(
         dist.all_reduce(total)
     lengths = {name: total.sqrt().clamp(min=torch.finfo(torch.float64).tiny) for name, total in squares.items()}
     return {name: (products[name] / lengths[name][0, :, None] / lengths[name][1]).cpu() for name in wide}
-
-
-@torch.no_grad()
-def _activations(
-    model: PreTrainedModel, networks: Sequence[FfnSite], batch: Tensor, kind: Precision, device: torch.device
-) -> dict[str, Tensor]:
-    """What enters the way back to the residual stream, of shape (tokens, units), by network."""
-    seen: dict[str, Tensor] = {}
-    was_training = model.training
-    model.eval()
-    with precision(kind, device), _watched(model, networks, seen):
-        token_losses(model, batch)
-    reshard(model)
-    model.train(was_training)
-    return seen
-
-
-@contextmanager
-def _watched(model: PreTrainedModel, networks: Sequence[FfnSite], seen: dict[str, Tensor]) -> Generator[None]:
-    def watch(name: str) -> Any:
-        return lambda _, inputs: seen.__setitem__(name, inputs[0].flatten(0, -2))
-
-    hooks = [model.get_submodule(site.down).register_forward_pre_hook(watch(site.name)) for site in networks]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

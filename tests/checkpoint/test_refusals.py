@@ -67,9 +67,20 @@ def test_a_stage_that_trains(there: Place) -> None:
     assert found.span is not None
 
 
-@pytest.mark.parametrize("score", ["gradient_squared", "saliency", "curvature"])
-def test_scores_that_need_gradients(there: Place, score: str) -> None:
-    operator = {"op": "expert_upcycling", **EXACT, "allocation": {"rule": "proportional", "score": score}}
+SCORES = ("gradient_squared", "saliency", "curvature")
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        *(
+            {"op": "expert_upcycling", **EXACT, "allocation": {"rule": "proportional", "score": score}}
+            for score in SCORES
+        ),
+        {"op": "router_upcycling", "keys": "calibrated"},
+    ],
+)
+def test_what_is_measured_by_running_the_model(there: Place, operator: dict[str, Any]) -> None:
     respec(there, stages=[{"name": "upcycle", "grow": [operator]}])
     found = refused(there.grow)
     assert found.code == "GROW312"

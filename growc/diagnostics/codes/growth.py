@@ -60,8 +60,9 @@ CODES: dict[str, Code] = {
         "A measurement that needs the model to be run",
         "`growc grow` reads and writes weights and never runs the model. The scores gradient_squared,\n"
         "saliency, curvature and sensitivity are measured by running it forward and backward on data, and\n"
-        "what layers compute without some experts (`by: reconstruction`) by running it forward. Run the\n"
-        "stage within `growc run`, or choose `score: weight_norm`, which follows from the weights alone.",
+        "what layers compute without some experts (`by: reconstruction`), and means over calibration text\n"
+        "(`keys: calibrated`), by running it forward. Run the stage within `growc run`, or choose\n"
+        "`score: weight_norm`, or static keys, which follow from the weights alone.",
     ),
     "GROW313": Code(
         "A baseline that no operator has",
@@ -224,10 +225,10 @@ CODES: dict[str, Code] = {
     ),
     "GROW371": Code(
         "a mixture of routers that is one linear router",
-        "With `combine: sum_logits` and `keys: static` every expert has one key k_e, which meets the queries q_r of\n"
-        "all routers: sum_r <q_r, k_e> = <sum_r q_r, k_e>. Queries are linear in the token, so their sum is one\n"
-        "query, and the mixture computes what one linear router does, by more parameters. `combine: mean_softmax`\n"
-        "is not linear in the token; nor are scores with `keys: token`.",
+        "With `combine: sum_logits` and keys that are parameters (`static` or `calibrated`) every expert has one key\n"
+        "k_e, which meets the queries q_r of all routers: sum_r <q_r, k_e> = <sum_r q_r, k_e>. Queries are linear in\n"
+        "the token, so their sum is one query, and the mixture computes what one linear router does, by more\n"
+        "parameters. `combine: mean_softmax` is not linear in the token; nor are scores with `keys: token`.",
     ),
     "GROW372": Code(
         "settings of mixtures that are there already",
@@ -237,8 +238,8 @@ CODES: dict[str, Code] = {
     "GROW373": Code(
         "keys that are made of tokens, for every router",
         "`combine: per_router_keys` gives every expert a key for each router. With `keys: token` each would be a\n"
-        "matrix as large as a query projection, routers times experts of them. Use `keys: static`, or another\n"
-        "`combine`.",
+        "matrix as large as a query projection, routers times experts of them. Use `keys: static` or\n"
+        "`calibrated`, or another `combine`.",
     ),
     "GROW380": Code(
         "A number of experts that cannot stay",
