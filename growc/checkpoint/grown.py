@@ -14,7 +14,7 @@ from growc.growth.rewrite import Rewrite
 from growc.growth.units import over_units
 from growc.model import ModelGraph
 from growc.operators.matching import ByActivations
-from growc.operators.means import MeanTokens
+from growc.operators.means import Means
 from growc.operators.measures import Ranking, needs
 from growc.operators.scores import combined, drawn, parts
 from growc.operators.selection import ByReconstruction
@@ -102,7 +102,7 @@ def weight_scores(rewrite: Rewrite, tensors: Tensors) -> dict[int, tuple[float, 
     if measure is None:
         return {}
     assert not needs(measure)
-    assert not isinstance(measure, ByReconstruction | ByActivations | MeanTokens)
+    assert not isinstance(measure, ByReconstruction | ByActivations | Means)
     return {site.layer: _scores(rewrite, site, measure, tensors) for site in rewrite.mixtures}
 
 

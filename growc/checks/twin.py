@@ -25,7 +25,7 @@ from growc.model.build import load_config
 from growc.model.small import shrink
 from growc.operators import Operator
 from growc.operators.matching import ByActivations
-from growc.operators.means import MeanTokens
+from growc.operators.means import Means
 from growc.operators.operator import KeptUnits, Replicas
 from growc.operators.sites import FfnSite
 from growc.programs import Expr, Late, of_parent, shape
@@ -117,7 +117,7 @@ def _settled(step: Rewrite, seed: int) -> Step:
     decision = by_scores(step, scores)
     if isinstance(step.operator.measure, ByActivations):
         decision = replace(decision, units={site.layer: _orders(step, site, seed) for site in step.networks})
-    if isinstance(step.operator.measure, MeanTokens):
+    if isinstance(step.operator.measure, Means):
         decision = replace(decision, means={late.key: _mean(late, seed) for late in step.lates})
     return Step(decision.bound(step) if step.operator.measured else step, decision.replicas)
 

@@ -193,7 +193,8 @@ class Arms:
         key = digest(parents, list(map(described, grow)), training.seed, seeds, training.precision, scored)
 
         def make(name: str) -> GrowNode:
-            rewrites = self._rewrites(arm, position, models, grow, seeds, place)
+            parts = [self._trained_on(state) for state in (start, *others)]
+            rewrites = self._rewrites(arm, position, models, parts, grow, seeds, place)
             return GrowNode(
                 name, arm, (), stage.name, position, start, models[0], rewrites[-1].grown, key, self.root, (),
                 rewrites, data, training, others,
@@ -224,18 +225,22 @@ class Arms:
 
     def _data_at(self, start: State) -> str | None:
         """The part of the data that feeds utility scores: that of the train stage before, else the first part."""
-        node: Node | None = self.pool.nodes[start.node] if start.node else None
+        first = next(iter(self.spec.data.parts), None) if self.spec.data else None
+        return self._trained_on(start) or first
+
+    def _trained_on(self, state: State) -> str | None:
+        """The part of the data of the last train stage before a state, if there is one."""
+        node: Node | None = self.pool.nodes[state.node] if state.node else None
         while node is not None and not isinstance(node, TrainNode):
             node = self.pool.nodes[node.start.node] if node.start.node else None
-        if node is not None:
-            return node.data
-        return next(iter(self.spec.data.parts), None) if self.spec.data else None
+        return node.data if node is not None else None
 
     def _rewrites(
         self,
         arm: str,
         position: int,
         models: Sequence[ModelGraph],
+        parts: Sequence[str | None],
         grow: Sequence[Operator],
         seeds: Sequence[str],
         place: Span | None,
@@ -244,7 +249,7 @@ class Arms:
         rewrites: list[Rewrite] = []
         for index, (operator, seed) in enumerate(zip(grow, seeds, strict=True)):
             before, operator = models[0], operator.mixing(len(models))
-            problems = list(operator.problems(before)) or list(operator.problems_together(models))
+            problems = list(operator.problems(before)) or list(operator.problems_together(models, parts))
             if problems:
                 at, whose = ("stages", position, "grow", index), f"the control {arm}: " if place else ""
                 raise GrowcError(

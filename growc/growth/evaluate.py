@@ -135,7 +135,7 @@ def evaluate(expr: Expr, index: Tensor, fetch: Fetch, dtype: torch.dtype) -> Ten
         case Whole():
             return _of_whole(expr, index, fetch)
         case Made():
-            return _made(expr, index, fetch)
+            return _made(expr, index, fetch, dtype)
         case Add(x, y):
             return evaluate(x, index, fetch, dtype) + evaluate(y, index, fetch, dtype)
         case Concat():
@@ -298,7 +298,7 @@ def _of_whole(whole: Whole, index: Tensor, fetch: Fetch) -> Tensor:
     return result.to(gathered)
 
 
-def _made(made: Made, index: Tensor, fetch: Fetch) -> Tensor:
+def _made(made: Made, index: Tensor, fetch: Fetch, dtype: torch.dtype) -> Tensor:
     gathered = [
         fetch.rows(x.name, torch.arange(rows, device=index.device))
         for x, rows in zip(made.inputs, made.rows, strict=True)
@@ -308,7 +308,7 @@ def _made(made: Made, index: Tensor, fetch: Fetch) -> Tensor:
         matrices = [*(matrix.double().cpu() for matrix in gathered), *vectors]
         value = MAKERS[made.function](matrices, dict(made.parameters), Stream(made.seed, 0))
     assert value.shape == made.shape
-    return value[index.cpu()].to(gathered[0])
+    return value[index.cpu()].to(index.device, gathered[0].dtype if gathered else dtype)
 
 
 def _draw(init: Init, index: Tensor, dtype: torch.dtype) -> Tensor:

@@ -219,10 +219,11 @@ class GrowthGraph:
 
     def parts(self, node: GrowNode) -> tuple[str | None, ...]:
         """The parts of the data that the states were trained on from which a node starts, each once."""
-        found = dict.fromkeys(part for state in node.starts if (part := self._part(state)) is not None)
+        found = dict.fromkeys(part for state in node.starts if (part := self.part(state)) is not None)
         return tuple(found) or (node.data,)
 
-    def _part(self, state: State) -> str | None:
+    def part(self, state: State) -> str | None:
+        """The part of the data of the last train stage before a state, if there is one."""
         while state.node is not None:
             node = self.node(state.node)
             if isinstance(node, TrainNode):

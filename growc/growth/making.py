@@ -90,10 +90,16 @@ def _heads(matrix: Tensor, parameters: Parameters, which: str) -> Tensor:
     return outputs[(start + stride * torch.arange(heads))[:, None] + torch.arange(int(parameters["width"]))]
 
 
+def stacked(inputs: Sequence[Tensor], _: Parameters, __: Stream) -> Tensor:
+    """The inputs, a row for each."""
+    return torch.stack(list(inputs))
+
+
 MAKERS: dict[str, Maker] = {
     "router_queries": router_queries,
     "router_keys": router_keys,
     "router_key_projections": router_key_projections,
     "router_mean_keys": router_mean_keys,
+    "stacked": stacked,
 }
 """Name in a program -> function."""

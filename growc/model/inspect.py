@@ -77,7 +77,7 @@ def _inspect(key: str) -> ModelGraph:
         top_k_field=top_k_field,
         layers_field=depth.field,
         layer_lists=depth.lists,
-        cost=cost.count(graph, found, blocks, tensors, _head(model)),
+        cost=cost.count(graph, found, blocks, tensors, head_of(model)),
         unreached=_unreached(graph, blocks, tensors),
     )
 
@@ -127,7 +127,7 @@ def _width(site: MoeSite, tensors: Mapping[str, TensorInfo]) -> int:
     return next((tensors[unit.tensor].shape[unit.dim + 1] // unit.times for unit in site.units), 0)
 
 
-def _head(model: PreTrainedModel) -> str | None:
+def head_of(model: PreTrainedModel) -> str | None:
     """The name of the module that gives the logits."""
     head = model.get_output_embeddings()
     return next((name for name, module in model.named_modules() if module is head), None) if head is not None else None

@@ -18,6 +18,7 @@ from growc.model.layers import in_layer, layer_of
 from growc.model.trace import value
 from growc.nn.adjugates import Adjugates
 from growc.nn.deltas import Deltas
+from growc.nn.domain_router import DomainRouter
 from growc.operators.sites import AttentionSite, FfnSite, Heads, MoeSite
 
 Test = Callable[[fx.Node], bool]
@@ -130,6 +131,12 @@ class _Finder:
         dims = {parameter.dim() for parameter in self.parameters.get(node, {}).values()}
         return 2 in dims and max(dims) == 2 and not isinstance(self.modules[node], nn.Embedding)
 
+    def rows(self, node: fx.Node) -> dict[str, Tensor]:
+        """The parameters of a module, and the embeddings of domains that a router has in the place of its weight."""
+        module = self.modules.get(node)
+        fixed = {"weight": module.weight} if isinstance(module, DomainRouter) else {}
+        return {**fixed, **self.parameters.get(node, {})}
+
     def is_parametric(self, node: fx.Node) -> bool:
         return bool(self.parameters.get(node)) or is_attention(node)
 
@@ -144,7 +151,7 @@ class _Finder:
         length = stacks[0].shape[0]
 
         def scores(candidate: fx.Node) -> bool:
-            return any(p.dim() == 2 and p.shape[0] == length for p in self.parameters.get(candidate, {}).values())
+            return any(p.dim() == 2 and p.shape[0] == length for p in self.rows(candidate).values())
 
         routers = self.sources(node, scores)
         if not routers:
@@ -170,7 +177,7 @@ class _Finder:
             ),
             router_rows=tuple(
                 f"{router_name}.{n}"
-                for n, p in self.parameters[router].items()
+                for n, p in self.rows(router).items()
                 if p.shape and p.shape[0] == length and n not in getattr(self.modules[router], "not_of_experts", ())
             ),
             selection_bias=_selection_bias(self.model, block, experts_name, length),

@@ -18,6 +18,7 @@ from torch import nn
 KINDS: Mapping[str, str] = {
     "adjugates": "growc.nn.adjugates:add_adjugates",
     "deltas": "growc.nn.deltas:of_ffn",
+    "domain_router": "growc.nn.domain_router:of_router",
     "mixture": "growc.nn.mixture:of_ffn",
     "mixture_of_routers": "growc.nn.mixture_of_routers:of_router",
 }

@@ -18,7 +18,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
-from growc.operators.grown_config import EXPERTS, RENORMALISED, TOP_K, WIDTH
+from growc.operators.grown_config import EXPERTS, RENORMALISED, SHARED_EXPERT, TOP_K, WIDTH
 
 
 class Router(nn.Module):
@@ -89,21 +89,24 @@ class Experts(nn.Module):
 
 
 class Mixture(nn.Module):
-    """Router, experts, and the dense network's dropout."""
+    """Router, experts, and the dense network's dropout; and perhaps a shared expert, which every token gets."""
 
-    def __init__(self, gate: Router, experts: Experts, dropout: float) -> None:
+    def __init__(self, gate: Router, experts: Experts, dropout: float, shared: nn.Module | None = None) -> None:
         super().__init__()
         self.gate, self.experts, self.dropout = gate, experts, nn.Dropout(dropout)
+        setattr(self, SHARED_EXPERT, shared)
 
     @override
     def forward(self, hidden_states: Tensor) -> Tensor:
         """What the dense network returned: a tensor of the shape that it gets."""
         tokens = hidden_states.reshape(-1, hidden_states.shape[-1])
         _, gates, chosen = self.gate(tokens)
-        return self.dropout(self.experts(tokens, chosen, gates)).view_as(hidden_states)
+        mixed = self.dropout(self.experts(tokens, chosen, gates)).view_as(hidden_states)
+        shared = getattr(self, SHARED_EXPERT)
+        return mixed if shared is None else mixed + shared(hidden_states)
 
 
-def of_ffn(ffn: nn.Module, config: Any, *, up: Sequence[str], down: str) -> Mixture:
+def of_ffn(ffn: nn.Module, config: Any, *, up: Sequence[str], down: str, shared: bool = False) -> Mixture:
     """A mixture whose experts are as `ffn` is.
 
     Args:
@@ -111,6 +114,7 @@ def of_ffn(ffn: nn.Module, config: Any, *, up: Sequence[str], down: str) -> Mixt
         config: its numbers of experts and of units, top-K and gates.
         up: the names of its maps to the units, the gated one first.
         down: the name of the way back.
+        shared: whether the network itself stays, as an expert that every token gets.
 
     Raises:
         ValueError: it is built in a way that stacks cannot express.
@@ -126,7 +130,7 @@ def of_ffn(ffn: nn.Module, config: Any, *, up: Sequence[str], down: str) -> Mixt
         biased=parts.biased,
         transposed=parts.transposed,
     )
-    return Mixture(router(config, parts.hidden), experts, parts.dropout)
+    return Mixture(router(config, parts.hidden), experts, parts.dropout, ffn if shared else None)
 
 
 def router(config: Any, hidden: int) -> Router:

@@ -7,19 +7,16 @@ together are the logits that the stock router goes on with, so its rule (softmax
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from growc.nn.exclusive import Siblings
-from growc.nn.rewired import own_logits
+from growc.nn.rewired import OwnLogits
 
 Keys = Literal["static", "token"]
 Combine = Literal["mean_softmax", "per_router_keys", "sum_logits"]
@@ -61,7 +58,7 @@ class MixtureOfRouters(nn.Module):
     @override
     def forward(self, hidden_states: Tensor) -> Any:
         """What the stock router returns, for the logits of the mixture."""
-        with _Mixed(self):
+        with OwnLogits(self.logits):
             return super().forward(hidden_states)
 
     def logits(self, tokens: Tensor, keys: Tensor) -> Tensor:
@@ -107,24 +104,6 @@ class MixtureOfRouters(nn.Module):
         """Fresh weights."""
         nn.init.normal_(self.queries, std=std)
         nn.init.normal_(self.weight, std=std)
-
-
-class _Mixed(TorchFunctionMode):
-    """While on: the router's linear map is the mixture."""
-
-    def __init__(self, router: MixtureOfRouters) -> None:
-        super().__init__()
-        self.router = router
-
-    @override
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func is not F.linear:
-            return func(*args, **(kwargs or {}))
-        tokens, keys, *rest = args
-        bias = rest[0] if rest else (kwargs or {}).get("bias")
-        return own_logits(tokens, lambda: self.router.logits(tokens, keys) + (0 if bias is None else bias))
 
 
 @cache

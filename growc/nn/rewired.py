@@ -49,6 +49,28 @@ class Rewired(TorchFunctionMode):
         return func(*args, **options)
 
 
+class OwnLogits(TorchFunctionMode):
+    """While on: the router's linear map is another function of tokens and of the rows of its weight.
+
+    Args:
+        logits: that function, of shape (tokens, experts); a bias is added to it.
+    """
+
+    def __init__(self, logits: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.logits = logits
+
+    @override
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not F.linear:
+            return func(*args, **(kwargs or {}))
+        tokens, rows, *rest = args
+        bias = rest[0] if rest else (kwargs or {}).get("bias")
+        return own_logits(tokens, lambda: self.logits(tokens, rows) + (0 if bias is None else bias))
+
+
 def own_logits(tokens: Tensor, compute: Callable[[], Tensor]) -> Tensor:
     """Logits that are no linear map of the tokens: a `Rewired` that is on takes them for the router's linear map."""
     if has_torch_function((tokens,)):

@@ -26,7 +26,7 @@ class BranchExperts(DenseToMoe):
         return self if self.experts else self.model_copy(update={"experts": parents})
 
     @override
-    def problems_together(self, models: Sequence[Growable]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[Growable], parts: Sequence[str | None]) -> Iterator[Problem]:
         if self.experts != len(models):
             message = f"there are {self.experts} experts to make of {len(models)} states"
             yield Problem("GROW391", message, "leave experts out: every state gives one", ("experts",))
@@ -41,7 +41,12 @@ class BranchExperts(DenseToMoe):
 
     @override
     def copies(self, target: Target) -> Expr:
-        return Concat(tuple(self.branch(target, parent) for parent in range(target.parents)), (1,) * target.parents)
+        rows = tuple(self.branch(target, parent) for parent in self.branches(target))
+        return Concat(rows, (1,) * len(rows))
+
+    def branches(self, target: Target) -> range:
+        """The numbers of the states that give an expert each: all of them, if an operator says nothing else."""
+        return range(target.parents)
 
     def branch(self, target: Target, parent: int) -> Expr:
         """The one row of an expert tensor that holds the network of the branch numbered `parent`."""

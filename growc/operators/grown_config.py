@@ -35,6 +35,9 @@ ADJUGATES = "adjugates"
 DELTAS = "deltas"
 """The same of what experts differ in that share a base."""
 
+SHARED_EXPERT = "shared_expert"
+"""What the dense network that stays in a mixture of `growc.nn.mixture` is called there."""
+
 NO_SIZES = ("replicas", "router", "open", "over", "modules")
 """Keys of a layer's entry that are no config fields."""
 

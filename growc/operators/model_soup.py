@@ -39,7 +39,7 @@ class ModelSoup(Operator):
         yield from ()
 
     @override
-    def problems_together(self, models: Sequence[Growable]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[Growable], parts: Sequence[str | None]) -> Iterator[Problem]:
         if self.weights == "uniform":
             return
         if len(self.weights) != len(models):

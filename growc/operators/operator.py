@@ -201,8 +201,15 @@ class Operator(BaseModel, ABC):
         """The operator with all settled that the number of states that are mixed settles."""
         return self
 
-    def problems_together(self, models: Sequence[Growable]) -> Iterator[Problem]:  # noqa: ARG002, for those that mix
-        """Why an operator that mixes cannot make one of just these models, each of which has no `problems`."""
+    def problems_together(
+        self,
+        models: Sequence[Growable],  # noqa: ARG002, for those that mix
+        parts: Sequence[str | None],  # noqa: ARG002
+    ) -> Iterator[Problem]:
+        """Why an operator that mixes cannot make one of just these models, each of which has no `problems`.
+
+        `parts` are the parts of the data that each was last trained on, or None where the spec did not train it.
+        """
         yield from ()
 
     @abstractmethod

@@ -196,7 +196,8 @@ def describe(expr: Expr) -> str:
             return f"{_called(function, (x,), parameters)}[{_length(expr.index)} rows]"
         case Made(function, inputs):
             late = any(isinstance(vector, Late) for vector in expr.vectors)
-            return _called(function, inputs, ()) + (" with means that are measured" if late else "")
+            means = f" of {len(expr.vectors)} {'measured ' if late else ''}vectors" if expr.vectors else ""
+            return _called(function, inputs, ()) + means
         case Add(x, y):
             return f"{describe(x)} + {describe(y)}"
         case Concat(inputs):

@@ -15,12 +15,13 @@ from growc.diagnostics import fail
 from growc.growth.decision import Decision, by_scores
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph
+from growc.model.inspect import head_of
 from growc.nn.duplicates import as_duplicated
 from growc.nn.released import as_released
 from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.grown_config import routes_exclusively
 from growc.operators.matching import ByActivations
-from growc.operators.means import MeanTokens, mean_token
+from growc.operators.means import Domains, MeanTokens, domain, mean_token
 from growc.operators.measures import Ranking
 from growc.operators.operator import Moments, Replicas
 from growc.operators.scores import parts
@@ -72,10 +73,14 @@ class Place:
 
 @dataclass
 class Parent:
-    """A model that grows, or is one of several that are mixed, and the state of its optimizer."""
+    """A model that grows, or is one of several that are mixed, and the state of its optimizer.
+
+    `reads` gives that many calibration batches of the part of the data that it was last trained on, if it was.
+    """
 
     model: PreTrainedModel
     state: State
+    reads: Callable[[int], list[Tensor]] | None = None
 
 
 def predict(
@@ -119,12 +124,27 @@ def allocate(
             entries = {mean_token(s.layer): s.router if isinstance(s, MoeSite) else s.up[0] for s in planned.sites}
             means = mean_inputs(model, entries, batches(how.batches), place.precision, place.device)
             return replace(by_scores(planned, {}), means=means)
+        case Domains() as how:
+            return replace(by_scores(planned, {}), means=_domains(how, parents, place))
         case BySensitivity() as how:
             return by_scores(planned, unit_scores(how, model, sites, batches, place.precision, place.device, seed))
         case rule:
             _has_curvature(rule, sites, state)
             scores = expert_scores(rule, model, state, sites, batches, place.precision, place.device, seed)
             return by_scores(planned, scores)
+
+
+def _domains(how: Domains, parents: Sequence[Parent], place: Place) -> dict[str, tuple[float, ...]]:
+    """The domain of every branch: the mean of what enters the seed's head on the branch's own data."""
+    seed, found = parents[how.seed].model, dict[str, tuple[float, ...]]()
+    head = head_of(seed)
+    assert head is not None
+    for number, branch in enumerate(parents):
+        if number not in (0, how.seed):
+            assert branch.reads is not None, "a branch that was not trained is refused when it is planned"
+            batches = branch.reads(how.batches)
+            found |= mean_inputs(seed, {domain(number): head}, batches, place.precision, place.device)
+    return found
 
 
 def _has_curvature(rule: Ranking, sites: tuple[MoeSite, ...], state: State) -> None:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ class Runner:
         others, of_others = list[growing.Parent](), dict[str, list[float]]()
         for start in node.others:
             other, _, of_other = self._load(self._start_of(node, start), node.training.seed)
-            others.append(growing.Parent(other, of_other))
+            others.append(growing.Parent(other, of_other, partial(self._batches, node, self.graph.part(start))))
             losses = validation_losses(other, self.windows, self.device, place.precision)
             of_others[str(start)] = losses.tolist()
             self._say(node.name, f"validation loss of {start} {losses.mean():.6f}")
@@ -229,18 +230,19 @@ class Runner:
 
     def _calibration(self, node: GrowNode, count: int) -> list[Tensor]:
         """This rank's share of the next `count` batches that its source would have trained on, or each of several."""
+        return [batch for part in self.graph.parts(node) for batch in self._batches(node, part, count)]
+
+    def _batches(self, node: GrowNode, part: str | None, count: int) -> list[Tensor]:
+        """This rank's share of the next `count` batches of one part of the data."""
+        assert part is not None
         length = self.graph.source.cost.sequence_length
         sequences = node.training.batch_tokens // length
-        ranks, rank, batches = dist.get_world_size(), dist.get_rank(), list[Tensor]()
-        for part in self.graph.parts(node):
-            assert part is not None
-            tokens: Tokens = self.corpus.part(part)
-            offset = self._offset(node, part)
-            batches += [
-                torch.from_numpy(tokens.batch(node.training.seed, offset + i, sequences, length, rank, ranks))
-                for i in range(count)
-            ]
-        return batches
+        tokens: Tokens = self.corpus.part(part)
+        offset, ranks, rank = self._offset(node, part), dist.get_world_size(), dist.get_rank()
+        return [
+            torch.from_numpy(tokens.batch(node.training.seed, offset + i, sequences, length, rank, ranks))
+            for i in range(count)
+        ]
 
     def _offset(self, node: TrainNode | GrowNode, part: str | None) -> int:
         """Batches of this node's size that its ancestors have read from a part of the data."""

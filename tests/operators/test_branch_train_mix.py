@@ -44,7 +44,10 @@ def source(family: str) -> ModelGraph:
 @cache
 def planned(family: str, case: str) -> Rewrite:
     mixing = settled(case).mixing(BRANCHES)
-    assert not [*mixing.problems(source(family)), *mixing.problems_together([source(family)] * BRANCHES)]
+    assert not [
+        *mixing.problems(source(family)),
+        *mixing.problems_together([source(family)] * BRANCHES, [None] * BRANCHES),
+    ]
     return rewrite(settled(case), source(family), seed="0", sequence_length=LENGTH, parents=BRANCHES)
 
 
@@ -159,5 +162,5 @@ def test_moments_are_those_of_the_branch_or_their_mean(state: str) -> None:
 def test_what_does_not_fit_the_states_is_said(given: dict[str, Any], parents: int, code: str | None) -> None:
     mixing = operator("branch_train_mix").model_validate(given).mixing(parents)
     graph = source("llama")
-    problems = list(mixing.problems(graph)) or list(mixing.problems_together([graph] * parents))
+    problems = list(mixing.problems(graph)) or list(mixing.problems_together([graph] * parents, [None] * parents))
     assert [problem.code for problem in problems] == ([code] if code else [])

@@ -281,4 +281,10 @@ CODES: dict[str, Code] = {
         "A setting of an operator that mixes has an entry for each state that `from` lists, in their order, and\n"
         "the numbers differ; or what it asks for cannot be made of these states. The message says which.",
     ),
+    "GROW392": Code(
+        "Branches whose domains cannot be told apart",
+        "`nexus` routes by the domains of branches: the mean, over the part of the data that a branch was trained on,\n"
+        "of the seed's last hidden state. So every branch is trained in a stage of the spec, on a part of its own;\n"
+        "branches of one part would have one embedding, and so the same row in every router.",
+    ),
 }

@@ -1,0 +1,132 @@
+"""Nexus: branches of one dense model become experts beside a shared one, found by the domains of their data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.branches import BranchExperts
+from growc.operators.grown_config import SHARED_EXPERT, with_modules
+from growc.operators.means import Domains, domain
+from growc.operators.measures import Measure
+from growc.operators.operator import Growable, Moments, Paper, Problem, Role, Target
+from growc.operators.sites import FfnSite, Gates, Holding
+from growc.programs import Expr, Late, Made, Source
+
+
+class Nexus(BranchExperts):
+    """Branches of a dense seed, each trained on data of its own, become routed experts; the seed's networks are shared.
+
+    The first state in `from` is the seed. Its feed-forward network becomes an expert that every token gets; expert i is
+    the network of branch i. The router's row of expert i is e_i = P(d_i): d_i embeds the domain of branch i and stays
+    fixed, and P, one in each layer, is a SwiGLU network of two layers that is drawn from scratch and trained. A token x
+    gets y = S(x) + sum over its top_k experts of softmax(x . e_i) E_i(x). All other parameters are the unweighted mean
+    over the seed and the branches. What comes out is to be trained on, and `nexus_extension` adds further branches.
+
+    d_i is the mean, over `batches` of the part of the data that branch i was trained on, of the seed's last hidden
+    state: what enters its head. Here growc departs from the paper, whose embeddings come from a sentence encoder.
+
+    From notes on the paper, not its text: the shared expert, P and its kind, the softmax, top-1. Reconstructed: d_i,
+    the width of P and how it is drawn (as `router` says), one P for each layer, that gates are the softmax over all
+    experts as it is, and that the seed counts in the mean as branches do.
+    """
+
+    op: ClassVar = "nexus"
+    paper: ClassVar = Paper("2408.15901", "Nexus", 2024)
+
+    experts: int = Field(
+        default=0, ge=0, description="one for each state that `from` lists after the seed: leave it out"
+    )
+    top_k: int = Field(default=1, ge=1, description="routed experts that a token gets, beside the shared one")
+    gates: Gates = Field(
+        default="softmax",
+        description="softmax: the gates of a token's experts are their shares of all experts' scores; renormalised: "
+        "they sum to 1, so that with top_k 1 they are 1 and the router learns from nothing but its balance",
+    )
+    projection_width: int = Field(
+        default=128, ge=1, description="units of the projection from domains to rows of the router"
+    )
+    batches: int = Field(default=8, ge=1, description="calibration batches of the data of each branch, for its domain")
+
+    @property
+    @override
+    def measure(self) -> Measure:
+        return Domains(self.batches, seed=0)
+
+    @override
+    def mixing(self, parents: int) -> Self:
+        return self if self.experts else self.model_copy(update={"experts": parents - 1})
+
+    @override
+    def problems_together(self, models: Sequence[Growable], parts: Sequence[str | None]) -> Iterator[Problem]:
+        if self.experts != len(models) - 1 or self.experts < 2:
+            message = f"there are {self.experts} experts to make of a seed and {len(models) - 1} branches"
+            help = "leave experts out, and list the seed and at least two branches: every branch gives one"
+            yield Problem("GROW391", message, help, ("experts",))
+            return
+        yield from distinct_domains(parts[1:])
+
+    @override
+    def holding(self, model: Growable) -> Holding | None:
+        """Modules of growc's, with a shared expert in each mixture and another router."""
+        held = model.holding(self.mixture(model), stock=False)
+        if held is None:
+            return None
+        changed = {site.layer: self._change(site, held) for site in self.networks(model)}
+        return Holding(with_modules(held.config, changed), held.order, stock=False, routers=held.routers)
+
+    def _change(self, site: FfnSite, held: Holding) -> dict[str, Mapping[str, Any]]:
+        block, gate = (_inside(path, site.layer) for path in (site.block, held.routers[site.layer]))
+        mixture: Mapping[str, Any] = held.config["growc"]["layers"][str(site.layer)]["modules"][block]
+        return {block: {**mixture, "shared": True}, gate: {"kind": "domain_router", "width": self.projection_width}}
+
+    @override
+    def branches(self, target: Target) -> range:
+        return range(1, target.parents)
+
+    @override
+    def routed(self, target: Target) -> Expr:
+        domains = tuple(Late(domain(parent), target.shape[1]) for parent in self.branches(target))
+        return Made("stacked", (), (), target.shape, vectors=domains)
+
+    @override
+    def added(self, target: Target) -> Expr:
+        return self.router.rows(target.shape, target.name) if target.mixture else _of_seed(target)
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        return _of_seed(target) if _is_shared(target) else super().gradient(target)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        if _is_shared(target) and self.optimizer_state != "reset":
+            return Moments(_of_seed(target), _of_seed(target), keep_step=True)
+        return super().moments(target)
+
+
+def distinct_domains(parts: Sequence[str | None]) -> Iterator[Problem]:
+    """What keeps the domains of branches that were trained on these parts of the data from being told apart."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        message = "a branch was not trained in this spec, so that nothing says what its domain is"
+        yield Problem("GROW392", message, "train it in a stage, on a part of the data of its own")
+    elif twice := next((part for part in known if known.count(part) > 1), None):
+        message = f"two branches were trained on the part {twice} of the data: they have one domain, and tie"
+        yield Problem("GROW392", message, "train every branch on a part of its own")
+
+
+def _is_shared(target: Target) -> bool:
+    return target.role is Role.ADDED and target.mixture is None
+
+
+def _of_seed(target: Target) -> Source:
+    """The seed's tensor that the shared expert has under another name."""
+    return Source(target.name.replace(f".{SHARED_EXPERT}.", "."))
+
+
+def _inside(path: str, layer: int) -> str:
+    """The path of a module inside of its decoder layer."""
+    return path.partition(f".{layer}.")[2]
