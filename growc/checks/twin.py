@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from growc.checks.stand_ins import restricted, stand_ins
 from growc.growth.decision import by_scores, scored
 from growc.growth.evaluate import InMemory, evaluate
-from growc.growth.rewrite import Rewrite, rewrite
+from growc.growth.rewrite import Rewrite, other_of, rewrite
 from growc.model import ModelGraph, inspect
 from growc.model.build import load_config
 from growc.model.small import shrink
@@ -77,7 +77,8 @@ def grow_twin(source: ModelGraph, operators: Sequence[Operator], seed: int, pare
 
     An operator that mixes gets `parents` models, whose weights are drawn each for itself.
     """
-    before = tuple(draw(source, seed, parent) for parent in range(parents))
+    others = (draw(other_of(operators[0], source), seed, parent) for parent in range(1, parents))
+    before = (draw(source, seed), *others)
     return grow_drawn(before, source, operators, seed)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from growc.diagnostics import Diagnostic, GrowcError, Span, fail
 from growc.growth.alike import difference
 from growc.growth.graph import GrowNode, Node, Port, Root, State, TrainNode, described, digest
-from growc.growth.rewrite import Rewrite, rewrite
+from growc.growth.rewrite import Rewrite, other_of, rewrite
 from growc.model import ModelGraph, inspect
 from growc.operators import Operator
 from growc.operators.grown_config import without_siblings
@@ -245,11 +245,13 @@ class Arms:
         seeds: Sequence[str],
         place: Span | None,
     ) -> tuple[Rewrite, ...]:
-        self._alike(position, models)
         rewrites: list[Rewrite] = []
         for index, (operator, seed) in enumerate(zip(grow, seeds, strict=True)):
             before, operator = models[0], operator.mixing(len(models))
-            problems = list(operator.problems(before)) or list(operator.problems_together(models, parts))
+            problems = list(operator.problems(before))
+            if not problems:
+                self._alike(position, models, other_of(operator, before))
+                problems = list(operator.problems_together(models, parts))
             if problems:
                 at, whose = ("stages", position, "grow", index), f"the control {arm}: " if place else ""
                 raise GrowcError(
@@ -261,10 +263,10 @@ class Arms:
             models = [rewrites[-1].grown]
         return tuple(rewrites)
 
-    def _alike(self, position: int, models: Sequence[ModelGraph]) -> None:
-        """Only models of one architecture can be mixed."""
+    def _alike(self, position: int, models: Sequence[ModelGraph], like: ModelGraph) -> None:
+        """Only models of one architecture can be mixed with the first: mostly its own, which is `like`."""
         for number, model in enumerate(models[1:], start=1):
-            if told := difference(models[0], model):
+            if told := difference(like, model):
                 first, other = self.spec.stages[position].origins[0], self.spec.stages[position].origins[number]
                 fail("GROW390", f"{first} and {other} cannot be mixed: {told}",
                      help="mix models of one architecture; `growc explain GROW390`",

@@ -21,7 +21,7 @@ class Rewrite:
 
     `programs` and `moments` have an entry for every tensor of `grown`. Where the allocation is measured at run time,
     their late vectors are free and `grown` has the layout of equal scores; `bound` settles both. `parents` is how many
-    models of the architecture of `source` are mixed; programs name the tensors of the others by `of_parent`.
+    models are mixed: `source`, and those of `other`; programs name the tensors of these by `of_parent`.
     """
 
     operator: Operator
@@ -36,8 +36,13 @@ class Rewrite:
     @property
     def read(self) -> dict[str, TensorInfo]:
         """The tensors that programs may read: those of all parents."""
-        tensors = self.source.tensors.items()
-        return {of_parent(parent, name): tensor for parent in range(self.parents) for name, tensor in tensors}
+        models = (self.source, *(self.other for _ in range(1, self.parents)))
+        return {of_parent(i, name): tensor for i, model in enumerate(models) for name, tensor in model.tensors.items()}
+
+    @property
+    def other(self) -> ModelGraph:
+        """The architecture of the models that are mixed with `source`: mostly the same."""
+        return other_of(self.operator, self.source)
 
     @property
     def sites(self) -> tuple[MoeSite | FfnSite, ...]:
@@ -109,7 +114,7 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
         source: the model before.
         seed: prefix of the seeds of fresh values.
         sequence_length: at which the grown model's FLOPs are counted.
-        parents: how many models like `source` there are, for an operator that mixes.
+        parents: how many models there are, for an operator that mixes: `source`, and those like `other_of` it.
     """
     operator = operator.mixing(parents)
     sites = operator.sites(source)
@@ -134,13 +139,20 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
     )
 
 
+def other_of(operator: Operator, source: ModelGraph) -> ModelGraph:
+    """The architecture of the models that `operator` mixes with `source`."""
+    config = operator.others(source)
+    return source if config is source.config else inspect(config, source.cost.sequence_length)
+
+
 def targets(operator: Operator, source: ModelGraph, grown: ModelGraph, parents: int = 1) -> Iterator[Target]:
     """What every tensor of `grown` is to the sites that `operator` grows."""
     sites = operator.sites(source)
     mixtures = tuple(site for site in sites if isinstance(site, MoeSite))
     made = {site.layer: site for site in grown.moe}
     dense = {made[site.layer]: site for site in sites if isinstance(site, FfnSite)}
-    holding = operator.holding(source)
+    holding, other = operator.holding(source), other_of(operator, source)
+    networks = {} if other is source else {site.layer: site for site in other.ffn}
     attention = {site.layer: site for site in source.attention}
     projections = {f"{path}.{kind}" for s in source.attention for path in s.projections for kind in ("weight", "bias")}
     grows = {site.layer for site in sites}
@@ -153,8 +165,12 @@ def targets(operator: Operator, source: ModelGraph, grown: ModelGraph, parents: 
             aim = Target(name, tensor.shape, Role.ADDED)
         mixture = next((m for m in grown.moe if m.layer in grows and name.rpartition(".")[0] == m.router), None)
         before = attention.get(mixture.layer) if mixture else None
-        projects = name in projections
-        yield replace(aim, made=tensor.shape, mixture=mixture, attention=before, projects=projects)
+        if aim.role is Role.EXPERT and networks:
+            assert holding is not None
+            assert aim.site is not None
+            aim = replace(aim, dense=networks[aim.site.layer], order=holding.order)
+        projects, experts = name in projections, next((site.num_experts for site in source.moe), 0)
+        yield replace(aim, made=tensor.shape, mixture=mixture, attention=before, projects=projects, experts=experts)
 
 
 def target(name: str, source: ModelGraph, sites: tuple[MoeSite, ...], parents: int = 1) -> Target:

@@ -6,6 +6,7 @@ For every stock family the config and model classes are derived on first use; no
 from __future__ import annotations
 
 import copy
+import re
 from functools import cache
 from typing import Any, cast
 
@@ -75,3 +76,7 @@ def _differ(model: PreTrainedModel, config: Any) -> None:
             make_exclusive(model.get_submodule(entry["router"]), entry["replicas"], entry.get("open", 0.0))
     if rebuilt:
         model.post_init()
+    for path, module in model.named_modules():
+        if plan := getattr(module, "expert_parallel", None):
+            every = re.sub(r"\.\d+\.", ".*.", path)  # rules are of all layers
+            model.ep_plan.update({f"{every}.{name}": style for name, style in plan().items()})

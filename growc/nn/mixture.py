@@ -96,6 +96,11 @@ class Mixture(nn.Module):
         self.gate, self.experts, self.dropout = gate, experts, nn.Dropout(dropout)
         setattr(self, SHARED_EXPERT, shared)
 
+    def expert_parallel(self) -> dict[str, str]:
+        """How experts divide among ranks: the styles of transformers' engine by the names of what is inside."""
+        stacks = {f"experts.{name}": "grouped_gemm" for name, _ in self.experts.named_parameters()}
+        return {**stacks, "experts": "ep_dispatch_experts"}
+
     @override
     def forward(self, hidden_states: Tensor) -> Tensor:
         """What the dense network returned: a tensor of the shape that it gets."""

@@ -17,6 +17,7 @@ OPERATORS: dict[str, str] = {
     "merge_duplicates": "growc.operators.merge_duplicates:MergeDuplicates",
     "model_soup": "growc.operators.model_soup:ModelSoup",
     "nexus": "growc.operators.nexus:Nexus",
+    "nexus_extension": "growc.operators.nexus_extension:NexusExtension",
     "release_siblings": "growc.operators.release_siblings:ReleaseSiblings",
     "router_upcycling": "growc.operators.router_upcycling:RouterUpcycling",
     "sparse_upcycling": "growc.operators.sparse_upcycling:SparseUpcycling",

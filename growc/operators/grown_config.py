@@ -38,6 +38,9 @@ DELTAS = "deltas"
 SHARED_EXPERT = "shared_expert"
 """What the dense network that stays in a mixture of `growc.nn.mixture` is called there."""
 
+DOMAIN_ROUTER = "domain_router"
+"""The kind of change that makes a router find experts by their domains."""
+
 NO_SIZES = ("replicas", "router", "open", "over", "modules")
 """Keys of a layer's entry that are no config fields."""
 
@@ -113,6 +116,16 @@ def with_modules(config: Mapping[str, Any], modules: Mapping[int, Mapping[str, A
         entry["modules"] = {**entry.get("modules", {}), **changed}
     ordered = {key: layers[key] for key in sorted(layers, key=int)}
     return {**config, "model_type": GROWN, GROWN: {**section, "layers": ordered}}
+
+
+def modules_of(config: Mapping[str, Any], layer: int) -> Mapping[str, Mapping[str, Any]]:
+    """The changed modules of one layer, by their paths inside of it."""
+    return config.get(GROWN, {}).get("layers", {}).get(str(layer), {}).get("modules", {})
+
+
+def inside_layer(path: str, layer: int) -> str:
+    """The path of a module inside of its decoder layer."""
+    return path.partition(f".{layer}.")[2]
 
 
 def kinds_of(config: Mapping[str, Any]) -> frozenset[str]:

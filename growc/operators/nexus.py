@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.branches import BranchExperts
-from growc.operators.grown_config import SHARED_EXPERT, with_modules
+from growc.operators.grown_config import DOMAIN_ROUTER, SHARED_EXPERT, inside_layer, modules_of, with_modules
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
 from growc.operators.operator import Growable, Moments, Paper, Problem, Role, Target
@@ -79,9 +79,9 @@ class Nexus(BranchExperts):
         return Holding(with_modules(held.config, changed), held.order, stock=False, routers=held.routers)
 
     def _change(self, site: FfnSite, held: Holding) -> dict[str, Mapping[str, Any]]:
-        block, gate = (_inside(path, site.layer) for path in (site.block, held.routers[site.layer]))
-        mixture: Mapping[str, Any] = held.config["growc"]["layers"][str(site.layer)]["modules"][block]
-        return {block: {**mixture, "shared": True}, gate: {"kind": "domain_router", "width": self.projection_width}}
+        block, gate = (inside_layer(path, site.layer) for path in (site.block, held.routers[site.layer]))
+        mixture = modules_of(held.config, site.layer)[block]
+        return {block: {**mixture, "shared": True}, gate: {"kind": DOMAIN_ROUTER, "width": self.projection_width}}
 
     @override
     def branches(self, target: Target) -> range:
@@ -125,8 +125,3 @@ def _is_shared(target: Target) -> bool:
 def _of_seed(target: Target) -> Source:
     """The seed's tensor that the shared expert has under another name."""
     return Source(target.name.replace(f".{SHARED_EXPERT}.", "."))
-
-
-def _inside(path: str, layer: int) -> str:
-    """The path of a module inside of its decoder layer."""
-    return path.partition(f".{layer}.")[2]

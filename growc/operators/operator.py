@@ -72,8 +72,9 @@ class Target:
 
     Where experts take the place of a `dense` feed-forward network, the source has no such tensor: `site` is that of the
     grown model, and `shape` the grown one. `order` says where that network's maps stand in an expert's tensor.
-    `parents` is how many sources of one architecture there are, for operators that mix. `projects` says that it is a
-    weight or a bias of an attention's projection.
+    `parents` is how many sources there are, for operators that mix. Where the further ones are dense and the first is
+    not, `dense` is their network in the layer of an expert tensor. `projects` says that it is a weight or a bias of an
+    attention's projection, and `experts` how many the first mixture of the source has.
 
     `made` is the shape of any target in the grown model. For all tensors of a router that grows, with a row for every
     expert or not, `mixture` is the grown model's site, and `attention` the one before it, in the source.
@@ -90,6 +91,7 @@ class Target:
     mixture: MoeSite | None = None
     attention: AttentionSite | None = None
     projects: bool = False
+    experts: int = 0
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,12 @@ class Operator(BaseModel, ABC):
     def mixing(self, parents: int) -> Self:  # noqa: ARG002, for those that mix
         """The operator with all settled that the number of states that are mixed settles."""
         return self
+
+    def others(self, model: Growable) -> Mapping[str, Any]:
+        """The config of the models that are mixed with `model`, which has no `problems`: its own, but for those that
+        mix models of two kinds.
+        """
+        return model.config
 
     def problems_together(
         self,

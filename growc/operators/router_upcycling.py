@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.dense_to_moe import FromDense
-from growc.operators.grown_config import with_modules
+from growc.operators.grown_config import inside_layer, with_modules
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
 from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Replicas, Target
@@ -141,7 +141,7 @@ class RouterUpcycling(FromDense):
         change = {"kind": "mixture_of_routers", "keys": keys, "combine": self.combine}
         return with_modules(
             holding.config if holding else model.config,
-            {site.layer: {_inside(routers[site.layer], site.layer): change} for site in self.sites(model)},
+            {site.layer: {inside_layer(routers[site.layer], site.layer): change} for site in self.sites(model)},
         )
 
     @override
@@ -216,11 +216,6 @@ def _is_made(target: Target) -> bool:
     """Whether the target is one of the tensors of a mixture of routers."""
     router = target.mixture.router if target.mixture else ""
     return target.name in (f"{router}.weight", f"{router}.queries")
-
-
-def _inside(router: str, layer: int) -> str:
-    """The path of a module inside of its decoder layer."""
-    return router.partition(f".{layer}.")[2]
 
 
 def _layers(moe: tuple[MoeSite, ...]) -> list[int]:

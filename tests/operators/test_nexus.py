@@ -170,6 +170,14 @@ def test_the_same_seed_gives_the_same_bytes_and_rows_stand_alone(family: str, ca
 
 
 @FAMILY
+def test_experts_of_growcs_own_modules_divide_among_ranks(family: str) -> None:
+    grown = twin(family, "plain")
+    site = grown.steps[0].rewrite.grown.moe[0]
+    stacks = {name.replace(".0.", ".*."): "grouped_gemm" for name in site.expert_tensors}
+    assert grown.grown.ep_plan == {**stacks, site.experts.replace(".0.", ".*."): "ep_dispatch_experts"}
+
+
+@FAMILY
 def test_all_but_domains_learns(family: str) -> None:
     grown = twin(family, "plain")
     ids = tokens(grown.source, seed=3, sequences=64, length=32)

@@ -285,6 +285,12 @@ CODES: dict[str, Code] = {
         "Branches whose domains cannot be told apart",
         "`nexus` routes by the domains of branches: the mean, over the part of the data that a branch was trained on,\n"
         "of the seed's last hidden state. So every branch is trained in a stage of the spec, on a part of its own;\n"
-        "branches of one part would have one embedding, and so the same row in every router.",
+        "branches of one part would have one embedding, and so the same row in every router. `nexus_extension` wants\n"
+        "the same of the branch that it adds.",
+    ),
+    "GROW393": Code(
+        "A model that `nexus_extension` cannot extend",
+        "The first state in `from` is a model that `nexus` made, trained on or not: every mixture has a router that\n"
+        "finds experts by the domains of their data, and chooses among all of them alike.",
     ),
 }

@@ -1,0 +1,146 @@
+"""Extension of a Nexus model: one more expert of one more branch, which the router finds by its domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.as_experts import as_experts
+from growc.operators.grown_config import (
+    DOMAIN_ROUTER,
+    EXPERTS,
+    GROWN,
+    RENORMALISED,
+    SHARED_EXPERT,
+    TOP_K,
+    WIDTH,
+    grown_config,
+    inside_layer,
+    modules_of,
+    routes_exclusively,
+)
+from growc.operators.means import Domains, domain
+from growc.operators.measures import Measure
+from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
+from growc.operators.sites import FfnSite, Holding, MoeSite, SiteKind
+from growc.programs import Concat, Expr, Init, Late, Made, Mean, Source, from_parent, of_parent
+
+MIXTURE, BRANCH, SEED = range(3)
+"""The places of the states in `from`."""
+
+
+class NexusExtension(Operator):
+    """A Nexus model of n experts gets expert n + 1: the network of one more branch, trained on data of its own.
+
+    `from` lists three states: the Nexus model, the branch, and the dense seed by which domains are embedded; of the
+    seed nothing else is taken. The router's new row is e_new = P(d_new) with the P that is there, and d_new is measured
+    as `nexus` measures domains. P, the domains, the experts and the shared expert stay as they are; of all other
+    parameters the branch's count 1 / (n + 1) and the model's n / (n + 1). The rows of the other experts stay what they
+    were, but their gates are shares of one score more, and tokens whose score the new one exceeds go to it.
+
+    From notes on the paper, not its text: that the router is not touched. From memory: the weight 1 / (n + 1), and that
+    some training follows. Reconstructed: that n counts the routed experts, d_new, and that the optimizer starts afresh.
+    """
+
+    op: ClassVar = "nexus_extension"
+    site: ClassVar = SiteKind.MOE
+    paper: ClassVar = Paper("2408.15901", "Nexus", 2024)
+    mixes: ClassVar = True
+
+    batches: int = Field(default=8, ge=1, description="calibration batches of the data of the branch, for its domain")
+
+    @property
+    @override
+    def measure(self) -> Measure:
+        return Domains(self.batches, SEED)
+
+    @override
+    def problems(self, model: Growable) -> Iterator[Problem]:
+        kinds = {
+            modules_of(model.config, site.layer).get(inside_layer(site.router, site.layer), {}).get("kind")
+            for site in model.moe
+        }
+        if kinds != {DOMAIN_ROUTER}:
+            message = f"{model.model_type} has no routers that find experts by their domains"
+            yield Problem("GROW393", message, "list the state of a model that `nexus` made first")
+        elif routes_exclusively(model.config):
+            yield Problem("GROW393", "the model routes among siblings", "release or merge them first")
+
+    @override
+    def problems_together(self, models: Sequence[Growable], parts: Sequence[str | None]) -> Iterator[Problem]:
+        if len(models) != len((MIXTURE, BRANCH, SEED)):
+            message = f"there are {len(models)} states to extend a model with"
+            yield Problem("GROW391", message, "list the Nexus model, the branch, and the seed of all branches")
+        elif parts[BRANCH] is None:
+            message = "the branch was not trained in this spec, so that nothing says what its domain is"
+            yield Problem("GROW392", message, "train it in a stage, on a part of the data of its own")
+
+    @override
+    def others(self, model: Growable) -> Mapping[str, Any]:
+        sizes = (GROWN, EXPERTS, TOP_K, WIDTH, RENORMALISED)
+        dense = {key: value for key, value in model.config.items() if key not in sizes}
+        return dense | {"model_type": model.config[GROWN]["model_type"]}
+
+    @override
+    def sites(self, model: Growable) -> tuple[MoeSite | FfnSite, ...]:
+        return model.moe
+
+    @override
+    def preserves(self, model: Growable) -> Preserves:
+        return Preserves.NOT
+
+    @override
+    def drops(self, model: Growable) -> frozenset[str]:
+        """The seed gives no weights; it has the model's tensors but for routers and experts, and those it shares."""
+        mixed = tuple(f"{path}." for site in model.moe for path in (site.router, site.experts))
+        kept = (name.replace(f".{SHARED_EXPERT}.", ".") for name in model.tensors if not name.startswith(mixed))
+        return frozenset(of_parent(SEED, name) for name in kept)
+
+    @override
+    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
+        """Branches of one seed, as `nexus` has them."""
+        return {**before, **{layer: (len(made) + 1,) for layer, made in replicas.items()}}
+
+    @override
+    def holding(self, model: Growable) -> Holding:
+        grown = {site.layer: (*self.allocate(site), 1) for site in model.moe}
+        first = model.moe[0]
+        maps = next(ffn.up for ffn in model.ffn if ffn.block == f"{first.block}.{SHARED_EXPERT}")
+        names = [path.rpartition(".")[2] for path in maps]
+        up: Sequence[str] = modules_of(model.config, first.layer)[inside_layer(first.block, first.layer)]["up"]
+        order = tuple(names.index(name) for name in up)
+        config = grown_config(model, EXPERTS, grown, exclusive=False)
+        return Holding(config, order, stock=False, routers={site.layer: site.router for site in model.moe})
+
+    @override
+    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+        return dict(self.holding(model).config)
+
+    @override
+    def weight(self, target: Target) -> Expr:
+        whole = Source(target.name)
+        match target.role:
+            case Role.EXPERT:
+                assert target.site is not None
+                assert target.dense is not None
+                new = as_experts(target.name, target.shape, target.site, target.dense, target.order)
+                return Concat((whole, from_parent(BRANCH, new)), (target.site.num_experts, 1))
+            case Role.ROUTER:
+                late = Late(domain(BRANCH), target.shape[1])
+                return Concat((whole, Made("stacked", (), (), (1, late.length), vectors=(late,))), (target.shape[0], 1))
+            case _ if target.mixture or f".{SHARED_EXPERT}." in target.name:
+                return whole
+            case _:
+                share = 1 / (target.experts + 1)
+                return Mean((whole, Source(of_parent(BRANCH, target.name))), (1 - share, share))
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        return Init(target.made, "zeros", 0.0, target.name) if target.role is Role.ROUTER else self.weight(target)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        return Moments(None, None, keep_step=False)
