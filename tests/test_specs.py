@@ -40,7 +40,8 @@ PRUNED = {
 """Billions of parameters and active ones before and after the last growth (arXiv 2402.14800 and 2506.18349)."""
 
 QUICK = {
-    "branch_train_mix", "symphony", "nexus", "paper", "exact", "arms", "release", "full_size_8_layers", "pruning", "slimming"
+    "branch_train_mix", "symphony", "nexus", "paper", "exact", "arms", "release", "full_size_8_layers", "pruning",
+    "slimming",
 }  # fmt: skip
 """The experiments that are checked among the fast tests: dozens of arms take their time."""
 

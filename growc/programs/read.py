@@ -196,8 +196,9 @@ def describe(expr: Expr) -> str:
             return f"{_called(function, (x,), parameters)}[{_length(expr.index)} rows]"
         case Made(function, inputs):
             late = any(isinstance(vector, Late) for vector in expr.vectors)
-            means = f" of {len(expr.vectors)} {'measured ' if late else ''}vectors" if expr.vectors else ""
-            return _called(function, inputs, ()) + means
+            count, measured = len(expr.vectors), "measured " if late else ""
+            told = [f"{count} {measured}vector{'s' if count > 1 else ''}"] if count else []
+            return f"{function}({', '.join([*map(describe, inputs), *told])})"
         case Add(x, y):
             return f"{describe(x)} + {describe(y)}"
         case Concat(inputs):
@@ -226,8 +227,11 @@ def _of_parents(inputs: tuple[Expr, ...]) -> str:
     """Inputs in words; what is the same of each of several sources is said once."""
     first, *others = (describe(_renamed(x, lambda name: parent_of(name)[1])) for x in inputs)
     parents = [{parent_of(name)[0] for name in sources(x)} for x in inputs]
-    if len({*others}) != 1 or parents != [{parent} for parent in range(len(inputs))]:
+    start = min(parents[0], default=0)
+    if len({*others}) != 1 or parents != [{parent} for parent in range(start, start + len(inputs))]:
         return ", ".join(map(describe, inputs))
+    if start and first == others[0]:
+        return f"{first} of each of parents {start} to {start + len(inputs) - 1}"
     if first == others[0]:
         return f"{first} of each of {len(inputs)} parents"
     return f"{first}, and {others[0]} of {len(others)} more"

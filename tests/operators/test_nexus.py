@@ -92,7 +92,7 @@ def test_what_is_made_how(family: str, case: str) -> None:
     for name, program in step.programs.items():
         if name in routers:
             assert isinstance(program, Made)
-            assert describe(program) == "stacked() of 3 measured vectors"
+            assert describe(program) == "stacked(3 measured vectors)"
             assert step.grown.tensors[name].kind == "buffer"
         elif name in projections:
             assert isinstance(program, Init), name

@@ -16,6 +16,7 @@ from growc.programs import (
     Expr,
     Init,
     Late,
+    Made,
     Mean,
     Pick,
     Scale,
@@ -175,6 +176,26 @@ def test_units_of_fused_matrices_are_picked_together(*, interleaved: bool) -> No
     assert torch.equal(
         evaluate(squared(picked), torch.tensor([1, 0]), InMemory({"x": values**2}), torch.float64), found**2
     )
+
+
+@given(st.lists(st.floats(-2, 2), min_size=WIDTH, max_size=WIDTH).map(tuple))
+def test_vectors_are_made_into_tensors_once_they_are_bound(mean: tuple[float, ...]) -> None:
+    """Rows of late vectors, alone and below those of a source."""
+    stack = Made("stacked", (), (), (2, WIDTH), vectors=(Late("first", WIDTH), Late("second", WIDTH)))
+    late = Concat((Source("a"), stack), (ROWS, 2))
+    assert lates(late) == {Late("first", WIDTH), Late("second", WIDTH)}
+    assert shape(late, SHAPES) == (ROWS + 2, WIDTH)
+    assert sources(late) == {"a"}
+    assert describe(late) == "rows of a, stacked(2 measured vectors)"
+    bound = bind(late, {"first": mean, "second": mean[::-1]})
+    assert not lates(bound)
+    assert "stacked(2 vectors)" in describe(bound)
+    assert digest(bound) != digest(bind(late, {"first": mean, "second": tuple(x + 1 for x in mean)}))
+    found = evaluate(bound, torch.tensor([ROWS + 1, 0, ROWS]), InMemory(TENSORS), torch.float64)
+    expected = torch.tensor([mean[::-1], mean], dtype=torch.float64)
+    assert torch.equal(found, torch.stack([expected[0], TENSORS["a"][0], expected[1]]))
+    with pytest.raises(ValueError, match=f"planned with {WIDTH}"):
+        bind(late, {"first": mean, "second": mean[1:]})
 
 
 @pytest.mark.parametrize(
