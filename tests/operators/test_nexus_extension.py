@@ -27,14 +27,23 @@ from tests.run import tiny
 NEXUS = {"projection_width": 8, "router": {"std": 0.3}}
 EXTENSION = operator("nexus_extension")()
 EXPERTS = 3
-FAMILY = pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+FAMILY = pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "qwen3, alternate"])
+"""Alternate: a layer without experts stays beside one with some."""
+
+
+def layers(family: str) -> dict[str, Any]:
+    return {"layers": "alternate"} if family.endswith("alternate") else {}
+
+
+@cache
+def dense(family: str) -> ModelGraph:
+    return inspect(FAMILIES[family.partition(",")[0]], LENGTH)
 
 
 @cache
 def mixture(family: str) -> ModelGraph:
-    nexus = operator("nexus").model_validate(NEXUS)
-    dense = inspect(FAMILIES[family], LENGTH)
-    return rewrite(nexus, dense, seed="0", sequence_length=LENGTH, parents=EXPERTS + 1).grown
+    nexus = operator("nexus").model_validate({**NEXUS, **layers(family)})
+    return rewrite(nexus, dense(family), seed="0", sequence_length=LENGTH, parents=EXPERTS + 1).grown
 
 
 @cache
@@ -50,14 +59,14 @@ def planned(family: str) -> Rewrite:
 def test_every_tensor_has_one_program_over_a_mixture_and_a_dense_model(family: str) -> None:
     step = planned(family)
     assert not list(EXTENSION.problems(step.source))
-    assert step.other == inspect(FAMILIES[family], LENGTH)
+    assert step.other == dense(family)
     shapes = {name: tensor.shape for name, tensor in step.read.items()}
     traced = {name: tensor.shape for name, tensor in step.grown.tensors.items()}
     assert {name: shape(program, shapes) for name, program in step.programs.items()} == traced
     read = frozenset[str]().union(*map(sources, step.programs.values()))
     assert step.read.keys() - read == EXTENSION.drops(step.source)
     assert EXTENSION.drops(step.source) == {of_parent(2, name) for name in step.other.tensors}
-    assert [site.num_experts for site in step.grown.moe] == [EXPERTS + 1] * 2
+    assert [site.num_experts for site in step.grown.moe] == [EXPERTS + 1] * len(mixture(family).moe)
     assert step.lates == {Late(domain(1), 32)}
     assert step.preserves is Preserves.NOT
 
@@ -86,7 +95,7 @@ def test_experts_stay_and_the_new_one_is_the_branchs_network(family: str) -> Non
     grown = twin(family)
     before, after = grown.source.state_dict(), grown.grown.state_dict()
     branch, step = grown.others[0], grown.steps[0].rewrite
-    alone = operator("sparse_upcycling").model_validate({"experts": 2, "top_k": 1})
+    alone = operator("sparse_upcycling").model_validate({"experts": 2, "top_k": 1, **layers(family)})
     upcycled = rewrite(alone, step.other, seed="0", sequence_length=LENGTH)
     stacks = zip(step.grown.moe, upcycled.grown.moe, strict=True)
     for ours, theirs in ((o, t) for a, b in stacks for o, t in zip(a.expert_tensors, b.expert_tensors, strict=True)):
@@ -133,7 +142,7 @@ def test_it_learns_and_is_extended_again(family: str) -> None:
             assert gradient is not None
             assert bool(gradient.any())
     again = grow_twin(grown.steps[0].rewrite.grown, [EXTENSION], 0, 3)
-    assert [site.num_experts for site in again.steps[0].rewrite.grown.moe] == [EXPERTS + 2] * 2
+    assert [site.num_experts for site in again.steps[0].rewrite.grown.moe] == [EXPERTS + 2] * len(mixture(family).moe)
 
 
 @pytest.mark.parametrize(
