@@ -1,4 +1,4 @@
-"""Means over calibration text, as vectors that programs read when they are bound: mean tokens, and domains in them."""
+"""Means over calibration text, which programs read as vectors once they are bound: mean tokens, and domains."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from growc.operators.grown_config import (
 )
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
+from growc.operators.nexus import distinct_domains
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
 from growc.operators.sites import FfnSite, Holding, MoeSite, SiteKind
 from growc.programs import Concat, Expr, Init, Late, Made, Mean, Source, from_parent, of_parent
@@ -74,9 +75,8 @@ class NexusExtension(Operator):
         if len(models) != len((MIXTURE, BRANCH, SEED)):
             message = f"there are {len(models)} states to extend a model with"
             yield Problem("GROW391", message, "list the Nexus model, the branch, and the seed of all branches")
-        elif parts[BRANCH] is None:
-            message = "the branch was not trained in this spec, so that nothing says what its domain is"
-            yield Problem("GROW392", message, "train it in a stage, on a part of the data of its own")
+            return
+        yield from distinct_domains(parts[BRANCH:SEED])
 
     @override
     def others(self, model: Growable) -> Mapping[str, Any]:
