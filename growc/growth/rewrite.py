@@ -162,7 +162,7 @@ def targets(operator: Operator, source: ModelGraph, grown: ModelGraph, parents: 
             assert holding is not None
             aim = Target(name, tensor.shape, role, site, dense[site], holding.order, parents)
         if aim.role is Role.OTHER and name not in source.tensors:
-            aim = Target(name, tensor.shape, Role.ADDED)
+            aim = Target(name, tensor.shape, Role.ADDED, parents=parents)
         mixture = next((m for m in grown.moe if m.layer in grows and name.rpartition(".")[0] == m.router), None)
         before = attention.get(mixture.layer) if mixture else None
         if aim.role is Role.EXPERT and networks:

@@ -108,6 +108,9 @@ class _Parts:
     def __init__(self, sites: Sites, head: str | None) -> None:
         self.sites = sites
         self.named = {head: "head"} if head else {}
+        for site in sites.attention:
+            self.named |= dict.fromkeys(site.projections, "attention_projections")
+            self.named |= {site.router: "router"} if site.router else {}
         blocks = {site.block for site in sites.moe}
         for site in sites.ffn:
             part = "shared" if any(_inside(site.block, block) for block in blocks) else "dense_ffn"

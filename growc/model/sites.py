@@ -17,6 +17,7 @@ from growc.model.graph import Blocks
 from growc.model.layers import in_layer, layer_of
 from growc.model.trace import value
 from growc.nn.adjugates import Adjugates
+from growc.nn.attention_experts import AttentionRouter
 from growc.nn.deltas import Deltas
 from growc.nn.domain_router import DomainRouter
 from growc.operators.sites import AttentionSite, FfnSite, Heads, MoeSite
@@ -235,7 +236,23 @@ class _Finder:
             inputs=_width(*entries) if len(entries) == 1 else 0,
             query_heads=query_heads if len(entries) == 1 else None,
             key_heads=key_heads if len(entries) == 1 else None,
+            key_value=self._makers(*operands[1:]),
+            router=next((str(n.target) for n in self.modules if self._is_router(n) and self.layer(n) == layer), None),
         )
+
+    def _is_router(self, node: fx.Node) -> bool:
+        return isinstance(self.modules[node], AttentionRouter)
+
+    def _makers(self, *operands: fx.Node) -> tuple[str, ...]:
+        """The linear maps nearest to some operands, and all modules with parameters between."""
+        found = {
+            str(node.target): None
+            for operand in operands
+            for linear in self.sources(operand, self.is_linear)
+            for node in (linear, *sorted(self._between(linear, operand), key=self.order.__getitem__))
+            if self.parameters.get(node)
+        }
+        return tuple(found)
 
     def _heads(self, operand: fx.Node) -> Heads | None:
         """Where the heads of an attention's operand lie in its projection, found by following the numbers of outputs.

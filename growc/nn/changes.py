@@ -17,6 +17,7 @@ from torch import nn
 
 KINDS: Mapping[str, str] = {
     "adjugates": "growc.nn.adjugates:add_adjugates",
+    "attention_experts": "growc.nn.attention_experts:of_attention",
     "deltas": "growc.nn.deltas:of_ffn",
     "domain_router": "growc.nn.domain_router:of_router",
     "mixture": "growc.nn.mixture:of_ffn",

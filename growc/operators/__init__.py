@@ -8,6 +8,7 @@ from typing import cast
 from growc.operators.operator import Operator
 
 OPERATORS: dict[str, str] = {
+    "bam": "growc.operators.bam:Bam",
     "branch_train_mix": "growc.operators.branch_train_mix:BranchTrainMix",
     "ders": "growc.operators.ders:Ders",
     "expert_pruning": "growc.operators.expert_pruning:ExpertPruning",

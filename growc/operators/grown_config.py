@@ -41,6 +41,9 @@ SHARED_EXPERT = "shared_expert"
 DOMAIN_ROUTER = "domain_router"
 """The kind of change that makes a router find experts by their domains."""
 
+ATTENTION_EXPERTS = "attention_experts"
+"""The kind of change that puts several attentions in the place of one."""
+
 NO_SIZES = ("replicas", "router", "open", "over", "modules")
 """Keys of a layer's entry that are no config fields."""
 

@@ -175,7 +175,9 @@ class AttentionSite:
     """One attention: module names of its projections, and its head counts and widths.
 
     `inputs` is how wide the tokens are that enter its queries and keys, or 0 where those are not the same tokens.
-    `query_heads` and `key_heads` are None where they are not the outputs of linear maps of one input.
+    `query_heads` and `key_heads` are None where they are not the outputs of linear maps of one input. `key_value` are
+    the modules that make keys and values, norms behind their projections too. `router` gives an attention expert its
+    gate, where the layer has several attentions.
     """
 
     layer: int
@@ -191,6 +193,8 @@ class AttentionSite:
     inputs: int = 0
     query_heads: Heads | None = None
     key_heads: Heads | None = None
+    key_value: tuple[str, ...] = ()
+    router: str | None = None
 
     @property
     def projections(self) -> tuple[str, ...]:

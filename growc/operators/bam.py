@@ -1,0 +1,119 @@
+"""BAM: branches of one dense model become one, their feed-forward networks and their attentions both experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from typing_extensions import override
+
+from growc.operators.branches import BranchExperts
+from growc.operators.grown_config import ATTENTION_EXPERTS, with_modules
+from growc.operators.operator import Growable, Moments, Paper, Problem, Role, Target
+from growc.operators.sites import AttentionSite, Gates, Holding
+from growc.programs import Expr, Source, of_parent
+
+
+class Bam(BranchExperts):
+    """Branches of one dense model, each trained on its own data, become one: networks and attentions become experts.
+
+    Expert i is the feed-forward network of branch i, and attention expert i its attention. A token gets the top_k
+    networks of one router, and all attentions by the gates of another: sum_i g_i(x) MHA_i(x), where g is a softmax over
+    a linear map of what enters the attention. All other parameters are the unweighted mean over the branches, and both
+    routers are drawn from scratch. The seed itself may be a branch (`from: [source, math, code]`), as in the paper.
+    With `kv: own`, attention costs as many times more, and so does the cache of keys and values; with `kv: shared`,
+    keys and values are computed once, by the mean of the branches' maps.
+
+    From notes on the paper, not its text; reconstructed: the routers' standard deviation, and that the optimizer starts
+    afresh. The paper's model computes attention and network of a layer side by side, from one input; here the attention
+    stays where the model has it. Norms of queries and keys, which the paper's model does not have, go with the maps
+    before them. With `optimizer_state: gradient` an expert of either kind keeps the moments of its branch, and what is
+    shared their mean.
+    """
+
+    op: ClassVar = "bam"
+    paper: ClassVar = Paper("2408.08274", "BAM", 2024)
+
+    top_k: int = Field(default=1, ge=1, description="feed-forward experts that a token gets")
+    gates: Gates = Field(
+        default="softmax",
+        description="of feed-forward experts; softmax: a token's share of all experts' scores, as in the paper; "
+        "renormalised: they sum to 1, so that with top_k 1 their router learns from losses of its own alone",
+    )
+    kv: Literal["own", "shared"] = Field(
+        default="own",
+        description="own: every attention expert has maps to keys and values; shared: their mean serves all of them",
+    )
+
+    @override
+    def own_problems(self, model: Growable) -> Iterator[Problem]:
+        for network in self.networks(model):
+            if len(found := _attention(model, network.layer)) != 1 or not _apart(found[0]):
+                yield Problem(
+                    "GROW395",
+                    f"the attention of layer {network.layer} does not have a map each for queries, keys, values, outputs",
+                    "`branch_train_mix` makes experts of feed-forward networks alone",
+                    ("layers",) if isinstance(self.layers, list) else (),
+                )
+                return
+
+    @override
+    def holding(self, model: Growable) -> Holding | None:
+        held = super().holding(model)
+        if held is None:
+            return None
+        changed = {n.layer: self._change(*_attention(model, n.layer)) for n in self.networks(model)}
+        return replace(held, config=with_modules(held.config, changed), stock=False)
+
+    def _change(self, attention: AttentionSite) -> dict[str, dict[str, Any]]:
+        module = _module(attention.query[0])
+        shared = [path.removeprefix(f"{module}.") for path in attention.key_value] if self.kv == "shared" else []
+        inside = module.rpartition(f".{attention.layer}.")[2]
+        return {inside: {"kind": ATTENTION_EXPERTS, "experts": self.experts, "shared": shared}}
+
+    @override
+    def added(self, target: Target) -> Expr:
+        branch = _of_branch(target)
+        return Source(branch) if branch else self.router.rows(target.shape, target.name)
+
+    @override
+    def gradient(self, target: Target) -> Expr:
+        branch = _of_branch(target)
+        return Source(branch) if branch else super().gradient(target)
+
+    @override
+    def moments(self, target: Target) -> Moments:
+        branch = _of_branch(target)
+        if branch and self.optimizer_state == "gradient":
+            return Moments(Source(branch), Source(branch), keep_step=True)
+        return super().moments(target)
+
+
+def _of_branch(target: Target) -> str | None:
+    """What a tensor of an attention expert is called in programs, where it comes from; None for all others."""
+    attention, _, inside = target.name.partition(".experts.")
+    number, _, name = inside.partition(".")
+    return of_parent(int(number), f"{attention}.{name}") if target.role is Role.ADDED and name else None
+
+
+def _attention(model: Growable, layer: int) -> list[AttentionSite]:
+    return [site for site in model.attention if site.layer == layer]
+
+
+def _apart(attention: AttentionSite) -> bool:
+    """Whether queries, keys, values and outputs are made by a linear map each, all in one module."""
+    maps = (attention.query, attention.key, attention.value)
+    modules = {_module(path) for path in (*attention.projections, *attention.key_value)}
+    return (
+        attention.output is not None
+        and all(len(paths) == 1 for paths in maps)
+        and len(set(attention.projections)) == 4
+        and len(modules) == 1
+    )
+
+
+def _module(path: str) -> str:
+    """The module that a module is a part of."""
+    return path.rpartition(".")[0]
