@@ -108,7 +108,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "merge_duplicates": {"siblings": {}, "siblings-copy": {"optimizer_state": "copy"}},
 }
 
-OWN_BATTERIES = ("model_soup", "branch_train_mix", "symphony", "nexus", "nexus_extension")
+OWN_BATTERIES = ("model_soup", "bam", "branch_train_mix", "symphony", "nexus", "nexus_extension")
 """Operators whose sources are no single model with experts: each has a battery of its own in `tests/operators`."""
 
 _UNEVEN: dict[str, Any] = {**EXACT, "allocation": {"rule": "explicit", "replicas": EXPLICIT[2]}}

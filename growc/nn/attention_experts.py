@@ -83,7 +83,7 @@ class AttentionExperts(nn.Module):
         """What the stock attention returns, but for its weights; `given` is what else its layer hands it.
 
         Raises:
-            ValueError: experts with keys of their own are to use a cache of another kind than transformers' dynamic one.
+            ValueError: experts with keys of their own get a cache of another kind than transformers' dynamic one.
         """
         gates, caches = self.router(hidden_states), self._caches(past_key_values)
         try:

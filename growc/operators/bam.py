@@ -51,12 +51,10 @@ class Bam(BranchExperts):
     def own_problems(self, model: Growable) -> Iterator[Problem]:
         for network in self.networks(model):
             if len(found := _attention(model, network.layer)) != 1 or not _apart(found[0]):
-                yield Problem(
-                    "GROW395",
-                    f"the attention of layer {network.layer} does not have a map each for queries, keys, values, outputs",
-                    "`branch_train_mix` makes experts of feed-forward networks alone",
-                    ("layers",) if isinstance(self.layers, list) else (),
+                message = (
+                    f"layer {network.layer} has no attention with one map each for queries, keys, values and outputs"
                 )
+                yield Problem("GROW395", message, "`branch_train_mix` makes experts of feed-forward networks alone")
                 return
 
     @override

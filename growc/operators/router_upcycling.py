@@ -104,7 +104,7 @@ class RouterUpcycling(FromDense):
             if not _plain(_attention(model, site.layer)):
                 yield Problem(
                     "GROW370",
-                    f"the attention of layer {site.layer} has no query and key projections of their own",
+                    f"layer {site.layer} has no one attention with query and key projections of their own",
                     "`sparse_upcycling` draws its routers",
                 )
                 return
@@ -223,7 +223,8 @@ def _layers(moe: tuple[MoeSite, ...]) -> list[int]:
 
 
 def _attention(model: Growable, layer: int) -> AttentionSite | None:
-    return next((site for site in model.attention if site.layer == layer), None)
+    found = [site for site in model.attention if site.layer == layer]
+    return found[0] if len(found) == 1 else None
 
 
 def _plain(attention: AttentionSite | None) -> bool:

@@ -221,7 +221,8 @@ CODES: dict[str, Code] = {
         "attention without heads that could route",
         "`router_upcycling` makes queries and keys of the attention before each mixture. It needs one linear map\n"
         "whose outputs are the queries of all heads, and one for their keys, fused or not, of the same input.\n"
-        "Multi-head latent attention has maps of low rank, and so no such heads.",
+        "Multi-head latent attention has maps of low rank, and so no such heads; and where a layer has several\n"
+        "attentions as experts, none of them is the one before the mixture.",
     ),
     "GROW371": Code(
         "a mixture of routers that is one linear router",
@@ -292,5 +293,11 @@ CODES: dict[str, Code] = {
         "A model that `nexus_extension` cannot extend",
         "The first state in `from` is a model that `nexus` made, trained on or not: every mixture has a router that\n"
         "finds experts by the domains of their data, and chooses among all of them alike.",
+    ),
+    "GROW395": Code(
+        "Attention that cannot become experts",
+        "`bam` makes experts of attentions: one linear map each to queries, keys and values, and one back, all in one\n"
+        "module of the layer. This model's maps are fused (GPT-2), of low rank (multi-head latent attention), or\n"
+        "there is no attention, or more than one. `branch_train_mix` leaves the attention one, of mean weights.",
     ),
 }
