@@ -30,8 +30,12 @@ UPCYCLED = {
 """Billions of parameters, active ones, and active ones without embeddings, of arXiv 2604.19835, Tables 2, 6 and 7; of
 the 8-layer model only the layout is given, for 32 experts, and these are counted by hand for the 16 it grows from."""
 
-FROM_DENSE = {"full_size_branch_train_mix": (19.72, 11.07), "full_size_drop_upcycling": (18.58, 5.90)}
-"""Billions of parameters and active ones after growth; arXiv 2403.07816 gives 11.1 active, and 2502.19261 5.9."""
+FROM_DENSE = {
+    "full_size_branch_train_mix": (19.72, 11.07), "full_size_drop_upcycling": (18.58, 5.90),
+    "full_size_bam": (1.571, 0.891),
+}  # fmt: skip
+"""Billions of parameters and active ones after growth; arXiv 2403.07816 gives 11.1 active, and 2502.19261 5.9. Those of
+BAM are counted by hand: 24 layers of 4 attentions and, of 4 networks in all, one that is active, and the embeddings."""
 
 PRUNED = {
     "full_size_mixtral_8x7b": (46.70, 12.88, 35.43, 12.88),
@@ -40,7 +44,7 @@ PRUNED = {
 """Billions of parameters and active ones before and after the last growth (arXiv 2402.14800 and 2506.18349)."""
 
 QUICK = {
-    "branch_train_mix", "symphony", "nexus", "paper", "exact", "arms", "release", "full_size_8_layers", "pruning",
+    "bam", "branch_train_mix", "symphony", "nexus", "paper", "exact", "arms", "release", "full_size_8_layers", "pruning",
     "slimming",
 }  # fmt: skip
 """The experiments that are checked among the fast tests: dozens of arms take their time."""

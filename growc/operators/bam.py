@@ -27,10 +27,10 @@ class Bam(BranchExperts):
     keys and values are computed once, by the mean of the branches' maps.
 
     From notes on the paper, not its text; reconstructed: the routers' standard deviation, and that the optimizer starts
-    afresh. The paper's model computes attention and network of a layer side by side, from one input; here the attention
-    stays where the model has it. Norms of queries and keys, which the paper's model does not have, go with the maps
-    before them. With `optimizer_state: gradient` an expert of either kind keeps the moments of its branch, and what is
-    shared their mean.
+    afresh; and what becomes of models that are not like the paper's, which computes attention and network side by side,
+    from one input: attentions stay where the model has its own (side by side in Cohere's), and norms of queries and
+    keys go with the maps before them. With `optimizer_state: gradient` an expert of either kind keeps the moments of
+    its branch, and what is shared their mean.
     """
 
     op: ClassVar = "bam"

@@ -26,6 +26,7 @@ BRANCHES = 3
 SOURCES: dict[str, dict[str, Any]] = {
     **{family: FAMILIES[family] for family in ("llama", "qwen3", "olmo2")},
     "mistral": dict(FAMILIES["llama"], model_type="mistral", sliding_window=8),
+    "cohere": dict(FAMILIES["llama"], model_type="cohere", use_qk_norm=True),  # attention and network side by side
 }
 KV = ("own", "shared")
 
