@@ -104,6 +104,7 @@ def test_the_papers_models_have_the_papers_parameters(name: str) -> None:
     assert [count / 1e9 for count in counted] == pytest.approx(UPCYCLED[name], rel=0.01)
 
 
+@pytest.mark.slow  # all stock classes are tried for the experts of a family that none can hold
 @pytest.mark.parametrize("name", FROM_DENSE)
 def test_mixtures_of_dense_models_have_the_papers_active_parameters(name: str) -> None:
     (path,) = (path for path in EXPERIMENTS if path.name.startswith(f"{name}."))

@@ -155,13 +155,20 @@ def test_it_generates_the_same_with_and_without_a_cache(family: str, kv: str, be
     assert not torch.equal(cached[0], cached[1])
 
 
+@pytest.mark.parametrize("layers", ["all", "alternate"])
 @both
-def test_the_cache_grows_by_what_experts_have_of_their_own(kv: str) -> None:
-    grown = twin("qwen3", kv).grown
-    with torch.no_grad():
-        past: Any = grown(tokens(grown, seed=1), use_cache=True).past_key_values
-    assert len(past.layers) == {"own": 2 * BRANCHES, "shared": 2}[kv]
-    assert {layer.keys.shape[1:3] for layer in past.layers} == {(2, LENGTH)}
+def test_the_cache_grows_by_what_experts_have_of_their_own(kv: str, layers: str) -> None:
+    """Layers whose attention is one hold nothing in the places of further experts."""
+    grown = twin("qwen3", kv, layers).grown
+    ids = tokens(grown, seed=1)
+    past: Any = grown(ids, use_cache=True).past_key_values
+    more = BRANCHES - 1 if kv == "own" else 0
+    assert [layer.get_seq_length() for layer in past.layers] == [
+        LENGTH,
+        LENGTH,
+        *[LENGTH if layers == "all" else 0, LENGTH] * more,
+    ]
+    assert all(layer.keys is None or layer.keys.shape == (len(ids), 2, LENGTH, 8) for layer in past.layers)
 
 
 def test_keys_of_their_own_in_a_cache_of_another_kind_are_refused() -> None:
