@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from growc.model import ModelGraph, inspect
 from growc.operators import Operator, operator
 from growc.operators.operator import Preserves
 from growc.programs import of_parent
+from tests.checkpoint.folders import Place, write_spec
 from tests.families import FAMILIES
 
 BRANCHES = 3
@@ -198,6 +201,20 @@ def test_it_is_saved_and_loaded(kv: str, tmp_path: Path) -> None:
     ids = tokens(grown, seed=1)
     with torch.no_grad():
         assert torch.equal(logits(again.eval(), ids), logits(grown, ids))
+
+
+@both
+def test_its_checkpoint_grows_on_from_file_to_file(kv: str, tmp_path: Path) -> None:
+    there, mixed = Place(tmp_path), copy.deepcopy(twin("llama", kv).grown).float()
+    mixed.save_pretrained(there.source)
+    write_spec(there, "llama", {"factor": 2})
+    spec = json.loads(there.spec.read_text()) | {"model": {"path": str(there.source)}}
+    there.spec.write_text(json.dumps(spec))
+    assert not there.grow()
+    again = AutoModelForCausalLM.from_pretrained(there.grown, dtype=torch.float32).eval()
+    ids = tokens(mixed, seed=1)
+    with torch.no_grad():
+        torch.testing.assert_close(logits(again, ids), logits(mixed, ids), rtol=0, atol=1e-5)
 
 
 @both
