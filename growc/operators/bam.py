@@ -19,10 +19,11 @@ from growc.programs import Expr, Source, of_parent
 class Bam(BranchExperts):
     """Branches of one dense model, each trained on its own data, become one: networks and attentions become experts.
 
-    Expert i is the feed-forward network of branch i, and attention expert i its attention. A token gets the top_k
-    networks of one router, and all attentions by the gates of another: sum_i g_i(x) MHA_i(x), where g is a softmax over
-    a linear map of what enters the attention. All other parameters are the unweighted mean over the branches, and both
-    routers are drawn from scratch. The seed itself may be a branch (`from: [source, math, code]`), as in the paper.
+    In the layers that are asked for, expert i is the feed-forward network of branch i, and attention expert i its
+    attention. A token gets the top_k networks of one router, and all attentions by the gates of another:
+    sum_i g_i(x) MHA_i(x), where g is a softmax over a linear map of what enters the attention. All other parameters are
+    the unweighted mean over the branches, and both routers are drawn from scratch. The seed itself may be a branch
+    (`from: [source, math, code]`), as in the paper.
     With `kv: own`, attention costs as many times more, and so does the cache of keys and values; with `kv: shared`,
     keys and values are computed once, by the mean of the branches' maps.
 
