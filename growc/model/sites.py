@@ -128,9 +128,19 @@ class _Finder:
         return self.nearest(start, stop, lambda node: node.all_input_nodes)
 
     def is_linear(self, node: fx.Node) -> bool:
-        """A module call with a matrix, and no larger tensor, that is no table of embeddings."""
+        """A module call with a matrix, and no larger tensor, that is no table of embeddings, nor a norm of heads."""
         dims = {parameter.dim() for parameter in self.parameters.get(node, {}).values()}
-        return 2 in dims and max(dims) == 2 and not isinstance(self.modules[node], nn.Embedding)
+        if 2 not in dims or max(dims) > 2 or isinstance(self.modules[node], nn.Embedding):
+            return False
+        return not self._scales_heads(node)
+
+    def _scales_heads(self, node: fx.Node) -> bool:
+        """Whether a module has a number for every feature of every head: of shape (heads, width), as Cohere's norms."""
+        given, made = value(node.all_input_nodes[0]), value(node)
+        if not isinstance(given, Tensor) or not isinstance(made, Tensor) or given.dim() != 4:
+            return False
+        shapes = {tuple(parameter.shape) for parameter in self.parameters[node].values()}
+        return made.shape == given.shape and shapes == {tuple(given.shape[-2:])}
 
     def rows(self, node: fx.Node) -> dict[str, Tensor]:
         """The parameters of a module, and the embeddings of domains that a router has in the place of its weight."""

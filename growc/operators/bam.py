@@ -51,7 +51,7 @@ class Bam(BranchExperts):
     @override
     def own_problems(self, model: Growable) -> Iterator[Problem]:
         for network in self.networks(model):
-            if len(found := _attention(model, network.layer)) != 1 or not _apart(found[0]):
+            if len(found := _attention(model, network.layer)) != 1 or not _apart(model, found[0]):
                 message = (
                     f"layer {network.layer} has no attention with one map each for queries, keys, values and outputs"
                 )
@@ -101,16 +101,15 @@ def _attention(model: Growable, layer: int) -> list[AttentionSite]:
     return [site for site in model.attention if site.layer == layer]
 
 
-def _apart(attention: AttentionSite) -> bool:
-    """Whether queries, keys, values and outputs are made by a linear map each, all in one module."""
+def _apart(model: Growable, attention: AttentionSite) -> bool:
+    """Whether queries, keys, values and outputs are made by a linear map each, just as wide, all in one module."""
     maps = (attention.query, attention.key, attention.value)
-    modules = {_module(path) for path in (*attention.projections, *attention.key_value)}
-    return (
-        attention.output is not None
-        and all(len(paths) == 1 for paths in maps)
-        and len(set(attention.projections)) == 4
-        and len(modules) == 1
-    )
+    if attention.output is None or any(len(paths) != 1 for paths in maps) or len(set(attention.projections)) != 4:
+        return False
+    keys = attention.kv_heads
+    widths = (attention.heads * attention.qk_width, keys * attention.qk_width, keys * attention.v_width)
+    rows = tuple(model.tensors[f"{path}.weight"].shape[0] for (path,) in maps)
+    return rows == widths and len({_module(path) for path in (*attention.projections, *attention.key_value)}) == 1
 
 
 def _module(path: str) -> str:

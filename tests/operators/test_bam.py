@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,17 @@ SOURCES: dict[str, dict[str, Any]] = {
 }
 KV = ("own", "shared")
 
-every = pytest.mark.parametrize(("family", "kv"), [(family, kv) for family in SOURCES for kv in KV])
+SEARCHED = ("mistral", "cohere")
+"""Families for whose experts all stock classes are tried, which takes its time."""
+
+every = pytest.mark.parametrize(
+    ("family", "kv"),
+    [
+        pytest.param(family, kv, marks=[pytest.mark.slow] if family in SEARCHED else [])
+        for family in SOURCES
+        for kv in KV
+    ],
+)
 both = pytest.mark.parametrize("kv", KV)
 
 
@@ -253,6 +264,14 @@ def test_moments_are_those_of_the_branch_or_their_mean(kv: str, state: str) -> N
 def test_what_has_no_such_attention_is_refused(config: dict[str, Any], code: str | None, kv: str) -> None:
     problems = bam(kv=kv).mixing(BRANCHES).problems(inspect(config, LENGTH))
     assert [problem.code for problem in problems] == ([code] if code else [])
+
+
+@both
+def test_what_only_seems_to_make_keys_is_refused(kv: str) -> None:
+    graph = source("qwen3")
+    norms = (replace(site, key=(f"{site.key[0].rpartition('.')[0]}.k_norm",)) for site in graph.attention)
+    problems = bam(kv=kv).mixing(BRANCHES).problems(replace(graph, attention=tuple(norms)))
+    assert [problem.code for problem in problems] == ["GROW395"]
 
 
 def test_it_grows_on() -> None:
