@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from growc.diagnostics import Diagnostic, GrowcError
+from growc.diagnostics import Diagnostic, GrowcError, fail
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -23,6 +23,7 @@ GROUPS = ("n_group",)
 
 MOST_LAYERS = 10_000
 MOST_EXPERTS = 100_000
+MOST_OUTPUTS = 2**24
 """More than any model has; a config that asks for more could fill the memory before a tensor is missed."""
 
 
@@ -66,6 +67,13 @@ def check(config: PreTrainedConfig) -> None:
         )
     if findings:
         raise GrowcError(findings)
+
+
+def check_outputs(projection: str, width: int) -> None:
+    """Refuse an attention's projection whose outputs cannot be numbered (GROW203)."""
+    if width > MOST_OUTPUTS:
+        message = f"{projection} has {width:,} outputs, which the sizes of heads make"
+        fail("GROW203", message, help=f"growc knows projections of up to {MOST_OUTPUTS:,}")
 
 
 def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

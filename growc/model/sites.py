@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from transformers.pytorch_utils import Conv1D
 
+from growc.model import limits
 from growc.model.graph import Blocks
 from growc.model.layers import in_layer, layer_of
 from growc.model.trace import value
@@ -273,6 +274,7 @@ class _Finder:
         if len(linears) != 1:
             return None
         (linear,), shape = linears, value(operand).shape
+        limits.check_outputs(str(linear.target), _width(linear))
         followed: dict[fx.Node, Any] = {linear: torch.arange(_width(linear)).expand(value(linear).shape)}
         for node in sorted(self._between(linear, operand), key=self.order.__getitem__):
             followed[node] = _viewed(node, followed)

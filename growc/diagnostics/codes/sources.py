@@ -24,9 +24,9 @@ CODES: dict[str, Code] = {
     ),
     "GROW203": Code(
         "An impossible size",
-        "A size in the config is negative, or zero where a model needs at least one, or the router is to\n"
-        "choose more experts per token than there are. transformers accepts such configs and fails later,\n"
-        "so growc checks them first.",
+        "A size in the config is negative, or zero where a model needs at least one, or far above that of any\n"
+        "model; or the router is to choose more experts per token than there are. transformers accepts such\n"
+        "configs and fails later, so growc checks them first.",
     ),
     "GROW204": Code(
         "A model that cannot be traced",
