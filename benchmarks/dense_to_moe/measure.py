@@ -2,7 +2,8 @@
 
     python -m benchmarks.dense_to_moe.measure runs/systems [MORE RUNS]
 
-Runs may hold one seed each. Writes `results.json`; then `python -m benchmarks.dense_to_moe.write` writes the report.
+Runs may hold some of the seeds or arms: what `results.json` has of the others stays, with its date. Writes that file;
+then `python -m benchmarks.dense_to_moe.write` writes the report.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def main(folders: Sequence[Path], results: Path = RESULTS) -> None:
     """Measure all arms of finished runs."""
     arms: list[dict[str, Any]] = []
     timed: dict[str, Path] = {}
+    today = datetime.now(UTC).date().isoformat()
     for path in folders:
         folder = RunFolder(path)
         plan, summary = read_plan(folder.plan), read_json(folder.summary)
@@ -51,14 +53,16 @@ def main(folders: Sequence[Path], results: Path = RESULTS) -> None:
             checkpoint = folder.checkpoint(arm["end"])
             timed.setdefault(name, checkpoint)
             arms.append({
-                "arm": name, "seed": arm["seed"], "val_loss": arm["val_loss"], "tokens": arm["tokens"],
+                "arm": name, "seed": arm["seed"], "date": today, "val_loss": arm["val_loss"], "tokens": arm["tokens"],
                 "before": arm["val_loss_before_growth"], "after": arm["val_loss_after_growth"],
                 "noise": arm["vs_source_noise"],
                 "routing": None if arm["arm"] != "main" else asdict(routing_of(checkpoint, windows)),
             })  # fmt: skip
+    before = read_json(results) if results.exists() else {"arms": []}
+    measured = {(arm["arm"], arm["seed"]) for arm in arms}
+    arms = [arm for arm in before["arms"] if (arm["arm"], arm["seed"]) not in measured] + arms
     seconds = step_seconds(timed, windows[:8])  # pyright: ignore[reportPossiblyUnboundVariable]
     write_json(results, {
-        "date": datetime.now(UTC).date().isoformat(),
         "machine": {"cpu": _cpu(), "threads": torch.get_num_threads(), "python": platform.python_version(),
                     "torch": torch.__version__},
         "arms": arms, "step_seconds": seconds,

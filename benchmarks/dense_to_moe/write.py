@@ -36,9 +36,10 @@ def report(results: Mapping[str, Any], findings: str) -> Iterator[str]:
     seeds, machine = sorted({arm["seed"] for arm in results["arms"]}), results["machine"]
     yield "# From one dense model to mixtures of experts\n"
     yield f"{INTRO}\n"
+    days = sorted({arm["date"] for arm in results["arms"]})
     yield (
-        f"{results['date']}, {len(seeds)} seeds ({', '.join(map(str, seeds))}); {machine['cpu']}, "
-        f"{machine['threads']} thread, python {machine['python']}, torch {machine['torch']}.\n"
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}, {len(seeds)} seeds ({', '.join(map(str, seeds))}); "
+        f"{machine['cpu']}, {machine['threads']} thread, python {machine['python']}, torch {machine['torch']}.\n"
     )
     if findings:
         yield f"{findings}\n"
