@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
-from growc.operators.grown_config import config_with, groups_of, shares_weights
+from growc.operators.grown_config import config_with, groups_of
 from growc.operators.measures import Measure
+from growc.operators.mixtures import refusals
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
 from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, Errors, lowest, search, survivors
-from growc.operators.sharing import sharing
 from growc.operators.siblings import VECTORS
 from growc.operators.sites import FfnSite, MoeSite, SiteKind
 from growc.programs import Expr, Late, Source, Take
@@ -50,19 +50,9 @@ class ExpertPruning(Operator):
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:
-        moe = {site.layer: site for site in model.moe}
-        if not moe:
-            yield Problem(
-                "GROW301", f"{model.model_type} has no mixture-of-experts layer", "choose a source with experts"
-            )
+        if refused := refusals(model, self.layers):
+            yield from refused
             return
-        if shares_weights(model.config):
-            yield sharing(model)
-            return
-        for position, layer in enumerate(() if self.layers == "all" else self.layers):
-            if layer not in moe:
-                known = f"layers with experts: {', '.join(map(str, moe))}"
-                yield Problem("GROW302", f"layer {layer} has no experts", known, ("layers", position))
         given = [name for name in ("keep", "drop") if getattr(self, name) is not None]
         if isinstance(self.choose, ByName):
             if given:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
-from growc.operators.grown_config import config_with, groups_of, releasing, shares_weights
+from growc.operators.grown_config import config_with, groups_of, releasing
 from growc.operators.measures import Measure
+from growc.operators.mixtures import refusals
 from growc.operators.operator import Growable, KeptUnits, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
 from growc.operators.sensitivity import BySensitivity, best_units, by_expert
-from growc.operators.sharing import sharing
 from growc.operators.sites import FfnSite, MoeSite, SiteKind
 from growc.programs import Expr, Late, Pick, Source, Take
 
@@ -40,19 +40,9 @@ class ExpertSlimming(Operator):
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:
-        moe = {site.layer: site for site in model.moe}
-        if not moe:
-            yield Problem(
-                "GROW301", f"{model.model_type} has no mixture-of-experts layer", "choose a source with experts"
-            )
+        if refused := refusals(model, self.layers):
+            yield from refused
             return
-        if shares_weights(model.config):
-            yield sharing(model)
-            return
-        for position, layer in enumerate(() if self.layers == "all" else self.layers):
-            if layer not in moe:
-                known = f"layers with experts: {', '.join(map(str, moe))}"
-                yield Problem("GROW302", f"layer {layer} has no experts", known, ("layers", position))
         if releasing(model.config):
             yield Problem(
                 "GROW342",

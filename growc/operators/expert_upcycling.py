@@ -12,11 +12,11 @@ from growc.operators import experts, routers
 from growc.operators.allocation import Allocation, Explicit, Greedy, Measured, Sampling, Uniform, allocate
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.experts import Experts
-from growc.operators.grown_config import grown_config, releasing, routes_exclusively, shares_weights
+from growc.operators.grown_config import grown_config, releasing, routes_exclusively
 from growc.operators.initialisation import Slots
+from growc.operators.mixtures import refusals
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
 from growc.operators.routers import Router
-from growc.operators.sharing import sharing
 from growc.operators.siblings import VECTORS
 from growc.operators.sites import FfnSite, MoeSite, SiteKind
 from growc.operators.state import STATES, OptimizerState, StateScale, moments
@@ -66,27 +66,9 @@ class ExpertUpcycling(Operator):
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:
-        moe = {site.layer: site for site in model.moe}
-        if not moe:
-            yield Problem(
-                "GROW301", f"{model.model_type} has no mixture-of-experts layer to grow", "choose a source with experts"
-            )
+        if refused := refusals(model, self.layers):
+            yield from refused
             return
-        if shares_weights(model.config):
-            yield sharing(model)
-            return
-        if self.layers != "all":
-            for position, layer in enumerate(self.layers):
-                if layer not in moe:
-                    known = ", ".join(map(str, moe))
-                    yield Problem(
-                        "GROW302",
-                        f"layer {layer} has no experts",
-                        f"layers with experts: {known}",
-                        ("layers", position),
-                    )
-                elif layer in self.layers[:position]:
-                    yield Problem("GROW302", f"layer {layer} is given twice", "it grows once", ("layers", position))
         if isinstance(self.allocation, (Greedy, Sampling)) and self.allocation.cap < self.factor - 1:
             yield Problem(
                 "GROW303",

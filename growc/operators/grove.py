@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
-from growc.operators.grown_config import ADJUGATE_WIDTH, ADJUGATES, shares_weights, with_modules
+from growc.operators.grown_config import ADJUGATE_WIDTH, ADJUGATES, with_modules
+from growc.operators.mixtures import refusals
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
-from growc.operators.sharing import sharing
 from growc.operators.sites import MoeSite, SiteKind
 from growc.programs import Expr, Init, Source
 
@@ -49,19 +49,8 @@ class Grove(Operator):
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:
-        moe = {site.layer: site for site in model.moe}
-        if not moe:
-            yield Problem(
-                "GROW301", f"{model.model_type} has no mixture-of-experts layer", "choose a source with experts"
-            )
-            return
-        for position, layer in enumerate(() if self.layers == "all" else self.layers):
-            if layer not in moe:
-                known = f"layers with experts: {', '.join(map(str, moe))}"
-                yield Problem("GROW302", f"layer {layer} has no experts", known, ("layers", position))
-                return
-        if shares_weights(model.config):
-            yield sharing(model)
+        if refused := refusals(model, self.layers):
+            yield from refused
             return
         if self.scale > 1 / self.group_size:
             message = f"adjugates of groups of {self.group_size} are scaled by at most {1 / self.group_size:g}"

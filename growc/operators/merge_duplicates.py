@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
-from growc.operators.grown_config import config_with, groups_of, shares_weights
+from growc.operators.grown_config import config_with, groups_of
+from growc.operators.mixtures import refusals
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
-from growc.operators.sharing import sharing
 from growc.operators.sites import MoeSite, SiteKind
 from growc.programs import Expr, Merge, Scale, Source, Take
 
@@ -52,19 +52,9 @@ class MergeDuplicates(Operator):
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:
-        moe = {site.layer: site for site in model.moe}
-        if not moe:
-            yield Problem(
-                "GROW301", f"{model.model_type} has no mixture-of-experts layer", "choose a source with experts"
-            )
+        if refused := refusals(model, self.layers):
+            yield from refused
             return
-        if shares_weights(model.config):
-            yield sharing(model)
-            return
-        for position, layer in enumerate(() if self.layers == "all" else self.layers):
-            if layer not in moe:
-                known = f"layers with experts: {', '.join(map(str, moe))}"
-                yield Problem("GROW302", f"layer {layer} has no experts", known, ("layers", position))
         told = [name for name in ("factor", "replicas") if getattr(self, name) is not None]
         if len(told) == 2:
             yield Problem("GROW323", "factor and replicas both say who siblings are", "give one of them", ("replicas",))
