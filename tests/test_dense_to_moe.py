@@ -30,10 +30,13 @@ CHANGED_ROUTERS = ("router_upcycling",)
 """The operators whose routers no class of transformers has; the rest of the mixture may be a stock one's."""
 STOCK = {"llama": "mixtral", "qwen3": "qwen3_moe", "olmo2": "flex_olmo"}
 
+FAST = ("qwen3", "gpt2")
+"""A family whose mixtures a stock class holds, and one without."""
+
 every = pytest.mark.parametrize(
     ("op", "family", "case"),
     [
-        pytest.param(op, f, case, id=f"{op}-{f}-{case}")
+        pytest.param(op, f, case, id=f"{op}-{f}-{case}", marks=[] if f in FAST else pytest.mark.slow)
         for op, cases in FROM_DENSE.items()
         for f in DENSE
         for case in cases

@@ -48,7 +48,7 @@ def _settings() -> Iterator[Any]:
     for op, cases in SHARING.items():
         for number, family in enumerate(SOURCES[op]):
             for case in cases:
-                marks = [pytest.mark.slow] if number > 3 else []
+                marks = [pytest.mark.slow] if number > 1 else []
                 yield pytest.param(op, family, case, id=f"{op}-{family}-{case}", marks=marks)
 
 

@@ -105,6 +105,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_an_annealed_release_begins_and_ends_without_a_jump(run: Path) -> None:
     stages = tiny.summary(run)["stages"]
     for name in ("open", "free"):
