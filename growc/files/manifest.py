@@ -15,6 +15,7 @@ from typing import Any
 
 from growc.diagnostics import fail
 from growc.files.atomic import sync_folder
+from growc.files.lines import natural, of
 from growc.files.plan import Copied, Made, Part, Plan, Zeros
 from growc.files.strict import parse, read_bytes
 
@@ -77,9 +78,11 @@ def read_manifest(folder: Path) -> Manifest:
         found = parse(read_bytes(path, LARGEST))
         if found["manifest"] != VERSION:
             raise ValueError("another version of growc wrote it")
-        files = {name: (int(file["size"]), str(file["header"])) for name, file in found["files"].items()}
-        tensors = {n: (str(t["file"]), bytes.fromhex(t["xxh3_128"])) for n, t in found["tensors"].items()}
-        ranges = {n: (int(t["bytes"][0]), int(t["bytes"][1])) for n, t in found["tensors"].items() if "bytes" in t}
+        files = {name: (natural(file["size"]), of(str, file["header"])) for name, file in found["files"].items()}
+        tensors = {n: (of(str, t["file"]), bytes.fromhex(t["xxh3_128"])) for n, t in found["tensors"].items()}
+        ranges = {
+            n: (natural(t["bytes"][0]), natural(t["bytes"][1])) for n, t in found["tensors"].items() if "bytes" in t
+        }
         _check_cover(files, tensors, ranges)
     except OSError as error:
         fail("GROW656", f"{path} cannot be read: {error.strerror}", help="`growc grow --verify` writes it")

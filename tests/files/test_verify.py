@@ -154,7 +154,17 @@ def test_an_index_that_disagrees_with_the_headers(grown: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "{}", "[]", '{"manifest": 2}', '{"manifest": 1, "files": [], "tensors": 1}']
+    "text",
+    [
+        None,
+        "",
+        "{}",
+        "[]",
+        '{"manifest": 2}',
+        '{"manifest": 1, "files": [], "tensors": 1}',
+        '{"manifest": 1, "files": {"model.safetensors": {"size": 1e999, "header": ""}}, "tensors": {}}',
+        '{"manifest": 1, "files": {"model.safetensors": {"size": -1, "header": ""}}, "tensors": {}}',
+    ],  # fmt: skip
 )
 def test_without_a_manifest(grown: Path, text: str | None) -> None:
     if text is None:
