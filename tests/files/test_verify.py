@@ -164,7 +164,7 @@ def test_an_index_that_disagrees_with_the_headers(grown: Path) -> None:
         '{"manifest": 1, "files": [], "tensors": 1}',
         '{"manifest": 1, "files": {"model.safetensors": {"size": 1e999, "header": ""}}, "tensors": {}}',
         '{"manifest": 1, "files": {"model.safetensors": {"size": -1, "header": ""}}, "tensors": {}}',
-    ],  # fmt: skip
+    ],
 )
 def test_without_a_manifest(grown: Path, text: str | None) -> None:
     if text is None:
