@@ -236,6 +236,10 @@ def test_routers_of_mixtures_are_replaced_and_experts_stay(family: str, way: str
         ("mixtral", {"layers": [7]}, ["GROW302"]),
         ("qwen3", {"combine": "per_router_keys", "keys": "token"}, ["GROW373"]),
         ("qwen3", {"layers": [7]}, ["GROW351"]),
+        ("qwen3", {"batches": 3}, ["GROW374"]),
+        ("qwen3", {"keys": "token", "batches": 3}, ["GROW374"]),
+        ("qwen3", {"noise": 0.2}, ["GROW374"]),
+        ("qwen3", {"keys": "calibrated", "batches": 3, "noise": 0.2}, []),
     ],
 )
 def test_what_cannot_be_is_said(family: str, given: dict[str, Any], codes: list[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from growc.checkpoint.layout import Layout
 from growc.diagnostics import fail
 from growc.files.distributed import fingerprint
+from growc.files.folder import check_folder
 from growc.files.strict import read_bytes
 from growc.growth.code import code_digest
 
@@ -63,9 +64,7 @@ class Request:
         Raises:
             GrowcError: the spec or the source cannot be read.
         """
-        if not self.source.is_dir():
-            help = "--from is a Hugging Face folder, or a checkpoint of a run"
-            fail("GROW650", f"{self.source} is not a folder", help=help)
+        check_folder(self.source)
         files = fingerprint(self.source)
         asked = [
             code_digest(),

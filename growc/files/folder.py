@@ -59,6 +59,13 @@ class WeightFiles:
         )
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a checkpoint that is no folder (GROW650)."""
+    if not folder.is_dir():
+        what = "is not a folder" if os.path.lexists(folder) else "does not exist"
+        fail("GROW650", f"{folder} {what}", help="give a Hugging Face folder, or a checkpoint of a run")
+
+
 def read_folder(folder: Path) -> WeightFiles:
     """The weights of a folder as transformers finds them: `model.safetensors`, else the files of the index.
 
@@ -85,7 +92,12 @@ def _no_weights(folder: Path) -> NoReturn:
         _disagree(f"{folder} is a packed checkpoint", "give it to `growc unpack`, and use what that writes")
     help = "for fresh weights, use `config` for `path`"
     if os.path.lexists(folder / DISTRIBUTED):
-        help = "growing it with `growc grow --layout published` makes safetensors files of its distributed checkpoint"
+        help = (
+            "`growc grow --from` reads its distributed checkpoint, with --layout published to make safetensors files; "
+            "in that spec, let `model` be {config: config.json} of the folder"
+        )
+    elif any(folder.glob("*.distcp")):
+        help = f"it has files of a distributed checkpoint, but not their index {DISTRIBUTED}: fetch it again"
     _disagree(f"{folder} holds no {SINGLE} and no {INDEX}", help)
 
 

@@ -18,6 +18,9 @@ def check_destination(path: Path, source: Path) -> None:
     """Refuse a destination that exists, or that lies in the source or holds it (GROW642)."""
     if os.path.lexists(path):
         _refuse(f"{path} exists already", "growc never writes over a checkpoint: choose another --to, or remove it")
+    nearest = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not nearest.is_dir():
+        _refuse(f"{nearest} is no folder", "choose another --to")
     real, aside = path.resolve(), _aside(path).resolve()
     if source.resolve() in (aside, *real.parents) or aside in source.resolve().parents:
         _refuse(f"{path} lies inside the source {source}, or the other way round", "choose another --to")

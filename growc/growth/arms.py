@@ -12,6 +12,7 @@ from growc.growth.rewrite import Rewrite, other_of, rewrite
 from growc.model import ModelGraph, inspect
 from growc.operators import Operator
 from growc.operators.grown_config import without_siblings
+from growc.operators.pasts import Past
 from growc.spec import LoadedSpec
 from growc.spec.origins import origins
 from growc.spec.schema import Baseline, Spec, Stage, Training
@@ -193,8 +194,8 @@ class Arms:
         key = digest(parents, list(map(described, grow)), training.seed, seeds, training.precision, scored)
 
         def make(name: str) -> GrowNode:
-            parts = [self._trained_on(state) for state in (start, *others)]
-            rewrites = self._rewrites(arm, position, models, parts, grow, seeds, place)
+            pasts = [self._past(state) for state in (start, *others)]
+            rewrites = self._rewrites(arm, position, models, pasts, grow, seeds, place)
             return GrowNode(
                 name, arm, (), stage.name, position, start, models[0], rewrites[-1].grown, key, self.root, (),
                 rewrites, data, training, others,
@@ -235,12 +236,25 @@ class Arms:
             node = self.pool.nodes[node.start.node] if node.start.node else None
         return node.data if node is not None else None
 
+    def _past(self, state: State) -> Past:
+        grown: list[tuple[str, tuple[Past, ...]]] = []
+        at = state
+        while at.node is not None:
+            node = self.pool.nodes[at.node]
+            if isinstance(node, GrowNode):
+                first, *others = (step.operator.op for step in node.rewrites)
+                mixed = tuple(map(self._past, node.starts))
+                grown += [*((op, mixed[:1]) for op in reversed(others)), (first, mixed)]
+            at = node.start
+        name = State(state.node and self.pool.nodes[state.node].stage, state.port, state.source)
+        return Past(str(name), self._trained_on(state), tuple(grown))
+
     def _rewrites(
         self,
         arm: str,
         position: int,
         models: Sequence[ModelGraph],
-        parts: Sequence[str | None],
+        pasts: Sequence[Past],
         grow: Sequence[Operator],
         seeds: Sequence[str],
         place: Span | None,
@@ -251,7 +265,7 @@ class Arms:
             problems = list(operator.problems(before))
             if not problems:
                 self._alike(position, models, other_of(operator, before))
-                problems = list(operator.problems_together(models, parts))
+                problems = list(operator.problems_together(models, pasts))
             if problems:
                 at, whose = ("stages", position, "grow", index), f"the control {arm}: " if place else ""
                 raise GrowcError(

@@ -93,7 +93,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config: Any = parse(read_bytes(path))
     except OSError as error:
-        fail("GROW205", f"{path} cannot be read: {error.strerror}", help="paths are relative to the spec")
+        fail("GROW205", f"{path} cannot be read: {error.strerror}", help="paths in a spec are relative to it")
     except ValueError as error:
         fail("GROW205", f"{path} is not valid JSON: {error}", help="a config is one JSON object")
     if depth(config) > DEEPEST:

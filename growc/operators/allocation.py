@@ -32,7 +32,11 @@ RankedOver = Annotated[
 ]
 Batches = Annotated[
     int,
-    Field(ge=1, description="batches of the stage's training data over which scores that need gradients are averaged"),
+    Field(
+        ge=1,
+        le=10_000,
+        description="batches of the stage's training data over which scores that need gradients are averaged",
+    ),
 ]
 Cap = Annotated[int, Field(ge=1, description="the most extra copies that one expert may get")]
 

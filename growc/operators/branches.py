@@ -11,6 +11,7 @@ from typing_extensions import override
 from growc.operators.as_experts import as_experts
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.operator import Growable, Moments, Preserves, Problem, Role, Target
+from growc.operators.pasts import Past
 from growc.programs import Concat, Expr, Init, Mean, Source, from_parent, of_parent
 
 
@@ -19,14 +20,14 @@ class BranchExperts(DenseToMoe):
 
     mixes: ClassVar = True
 
-    experts: int = Field(default=0, ge=0, description="one for each state that `from` lists: leave it out")
+    experts: int = Field(default=0, ge=0, le=4096, description="one for each state that `from` lists: leave it out")
 
     @override
     def mixing(self, parents: int) -> Self:
         return self if self.experts else self.model_copy(update={"experts": parents})
 
     @override
-    def problems_together(self, models: Sequence[Growable], parts: Sequence[str | None]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
         if self.experts != len(models):
             message = f"there are {self.experts} experts to make of {len(models)} states"
             yield Problem("GROW391", message, "leave experts out: every state gives one", ("experts",))

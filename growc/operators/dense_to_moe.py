@@ -23,7 +23,7 @@ class FreshRouter(BaseModel):
     distribution: Literal["normal", "uniform"] = Field(
         default="normal", description="distribution of the weights; mean 0"
     )
-    std: float = Field(default=0.02, gt=0, description="standard deviation of the router's weights")
+    std: float = Field(default=0.02, gt=0, le=100, description="standard deviation of the router's weights")
 
     def rows(self, shape: tuple[int, ...], seed: str) -> Init:
         """Rows of a router's weight."""

@@ -51,7 +51,7 @@ class LowRank(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     form: Literal["low_rank"] = "low_rank"
     rank: int = Field(default=4, ge=1, description="rank of an expert's deltas")
-    std: float = Field(default=0.02, gt=0, description="standard deviation of the inner matrices")
+    std: float = Field(default=0.02, gt=0, le=100, description="standard deviation of the inner matrices")
 
     def added(self, target: Target) -> Expr:
         """There is nothing but the two matrices."""

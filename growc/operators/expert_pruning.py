@@ -46,7 +46,9 @@ class ExpertPruning(Operator):
         description="measure: report, for the pruned model, each layer's beta, the share of expert calls that dynamic "
         "skipping would leave out, and the validation loss with it; the model stays as it is",
     )
-    skipping_batches: int = Field(default=10, ge=1, description="batches of calibration data from which beta is taken")
+    skipping_batches: int = Field(
+        default=10, ge=1, le=10_000, description="batches of calibration data from which beta is taken"
+    )
 
     @override
     def problems(self, model: Growable) -> Iterator[Problem]:

@@ -42,7 +42,9 @@ class Grove(Operator):
         description="intermediate units of an adjugate; kernels for experts want eights",
     )
     scale: float = Field(default=0.05, gt=0, description="factor on what adjugates add; at most 1 / group_size")
-    std: float = Field(default=0.02, gt=0, description="standard deviation of what leads into an adjugate's units")
+    std: float = Field(
+        default=0.02, gt=0, le=100, description="standard deviation of what leads into an adjugate's units"
+    )
     layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
         default="all", description="decoder layers that get adjugates, counted from 0; all: those with experts"
     )

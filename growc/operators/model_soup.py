@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.pasts import Past
 from growc.operators.sites import MoeSite, SiteKind
 from growc.programs import Expr, Mean, Source, of_parent
 
@@ -39,7 +40,7 @@ class ModelSoup(Operator):
         yield from ()
 
     @override
-    def problems_together(self, models: Sequence[Growable], parts: Sequence[str | None]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
         if self.weights == "uniform":
             return
         if len(self.weights) != len(models):

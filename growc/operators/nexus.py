@@ -13,6 +13,7 @@ from growc.operators.grown_config import DOMAIN_ROUTER, SHARED_EXPERT, inside_la
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
 from growc.operators.operator import Growable, Moments, Paper, Problem, Role, Target
+from growc.operators.pasts import Past
 from growc.operators.sites import FfnSite, Gates, Holding
 from growc.programs import Expr, Late, Made, Source
 
@@ -38,7 +39,7 @@ class Nexus(BranchExperts):
     paper: ClassVar = Paper("2408.15901", "Nexus", 2024)
 
     experts: int = Field(
-        default=0, ge=0, description="one for each state that `from` lists after the seed: leave it out"
+        default=0, ge=0, le=4096, description="one for each state that `from` lists after the seed: leave it out"
     )
     top_k: int = Field(default=1, ge=1, description="routed experts that a token gets, beside the shared one")
     gates: Gates = Field(
@@ -47,9 +48,11 @@ class Nexus(BranchExperts):
         "they sum to 1, so that with top_k 1 they are 1 and the router learns from nothing but its balance",
     )
     projection_width: int = Field(
-        default=128, ge=1, description="units of the projection from domains to rows of the router"
+        default=128, ge=1, le=65_536, description="units of the projection from domains to rows of the router"
     )
-    batches: int = Field(default=8, ge=1, description="calibration batches of the data of each branch, for its domain")
+    batches: int = Field(
+        default=8, ge=1, le=10_000, description="calibration batches of the data of each branch, for its domain"
+    )
 
     @property
     @override
@@ -61,13 +64,13 @@ class Nexus(BranchExperts):
         return self if self.experts else self.model_copy(update={"experts": parents - 1})
 
     @override
-    def problems_together(self, models: Sequence[Growable], parts: Sequence[str | None]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
         if self.experts != len(models) - 1 or self.experts < 2:
             message = f"there are {self.experts} experts to make of a seed and {len(models) - 1} branches"
             help = "leave experts out, and list the seed and at least two branches: every branch gives one"
             yield Problem("GROW391", message, help, ("experts",))
             return
-        yield from distinct_domains(parts[1:])
+        yield from distinct_domains([past.part for past in pasts[1:]])
 
     @override
     def holding(self, model: Growable) -> Holding | None:
@@ -107,13 +110,16 @@ class Nexus(BranchExperts):
         return super().moments(target)
 
 
-def distinct_domains(parts: Sequence[str | None]) -> Iterator[Problem]:
-    """What keeps the domains of branches that were trained on these parts of the data from being told apart."""
+def distinct_domains(parts: Sequence[str | None], taken: Sequence[str | None] = ()) -> Iterator[Problem]:
+    """What keeps the domains of branches that were trained on these parts of the data from being told apart.
+
+    `taken` are the parts of branches that are experts already.
+    """
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         message = "a branch was not trained in this spec, so that nothing says what its domain is"
         yield Problem("GROW392", message, "train it in a stage, on a part of the data of its own")
-    elif twice := next((part for part in known if known.count(part) > 1), None):
+    elif twice := next((part for part in known if (*known, *taken).count(part) > 1), None):
         message = f"two branches were trained on the part {twice} of the data: they have one domain, and tie"
         yield Problem("GROW392", message, "train every branch on a part of its own")
 

@@ -24,8 +24,9 @@ from growc.operators.grown_config import (
 )
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
-from growc.operators.nexus import distinct_domains
+from growc.operators.nexus import Nexus, distinct_domains
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
+from growc.operators.pasts import Past
 from growc.operators.sites import FfnSite, Holding, MoeSite, SiteKind
 from growc.programs import Concat, Expr, Init, Late, Made, Mean, Source, from_parent, of_parent
 
@@ -51,7 +52,9 @@ class NexusExtension(Operator):
     paper: ClassVar = Paper("2408.15901", "Nexus", 2024)
     mixes: ClassVar = True
 
-    batches: int = Field(default=8, ge=1, description="calibration batches of the data of the branch, for its domain")
+    batches: int = Field(
+        default=8, ge=1, le=10_000, description="calibration batches of the data of the branch, for its domain"
+    )
 
     @property
     @override
@@ -71,12 +74,18 @@ class NexusExtension(Operator):
             yield Problem("GROW393", "the model routes among siblings", "release or merge them first")
 
     @override
-    def problems_together(self, models: Sequence[Growable], parts: Sequence[str | None]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
         if len(models) != len((MIXTURE, BRANCH, SEED)):
             message = f"there are {len(models)} states to extend a model with"
             yield Problem("GROW391", message, "list the Nexus model, the branch, and the seed of all branches")
             return
-        yield from distinct_domains(parts[BRANCH:SEED])
+        before = pasts[MIXTURE].grown
+        taken = [past.part for op, mixed in before for past in _branches(op, mixed)]
+        yield from distinct_domains([pasts[BRANCH].part], taken)
+        for seed in (mixed[0].state for op, mixed in before if op == Nexus.op):
+            if seed != pasts[SEED].state:
+                message = f"the domains of the model's experts were embedded by {seed}, and not by {pasts[SEED].state}"
+                yield Problem("GROW394", message, f"list {seed} third")
 
     @override
     def others(self, model: Growable) -> Mapping[str, Any]:
@@ -144,3 +153,14 @@ class NexusExtension(Operator):
     @override
     def moments(self, target: Target) -> Moments:
         return Moments(None, None, keep_step=False)
+
+
+def _branches(op: str, mixed: Sequence[Past]) -> Sequence[Past]:
+    """The branches that became experts when an operator grew these states."""
+    match op:
+        case Nexus.op:
+            return mixed[1:]
+        case NexusExtension.op:
+            return mixed[BRANCH:SEED]
+        case _:
+            return ()

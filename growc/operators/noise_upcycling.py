@@ -24,7 +24,9 @@ class NoiseUpcycling(DenseToMoe):
     op: ClassVar = "noise_upcycling"
     paper: ClassVar = Paper("2502.19261", "Drop-Upcycling", 2025)
 
-    std: float = Field(default=0.02, gt=0, description="standard deviation of the noise, in units of the weights")
+    std: float = Field(
+        default=0.02, gt=0, le=100, description="standard deviation of the noise, in units of the weights"
+    )
     fraction: float = Field(default=0.5, gt=0, le=1, description="share of the weights that get noise")
     router: FreshRouter = Field(default=FreshRouter(distribution="uniform"), description="how the router starts")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from growc.operators.pasts import Past
 from growc.operators.sites import AttentionSite, FfnSite, Holding, Mixture, MoeSite, SiteKind
 
 if TYPE_CHECKING:
@@ -212,12 +213,9 @@ class Operator(BaseModel, ABC):
     def problems_together(
         self,
         models: Sequence[Growable],  # noqa: ARG002, for those that mix
-        parts: Sequence[str | None],  # noqa: ARG002
+        pasts: Sequence[Past],  # noqa: ARG002
     ) -> Iterator[Problem]:
-        """Why an operator that mixes cannot make one of just these models, each of which has no `problems`.
-
-        `parts` are the parts of the data that each was last trained on, or None where the spec did not train it.
-        """
+        """Why an operator that mixes cannot make one of just these models, each of which has no `problems`."""
         yield from ()
 
     @abstractmethod

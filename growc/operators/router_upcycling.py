@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.dense_to_moe import FromDense
-from growc.operators.grown_config import inside_layer, with_modules
+from growc.operators.grown_config import DOMAIN_ROUTER, inside_layer, modules_of, with_modules
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
 from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Replicas, Target
@@ -70,10 +70,11 @@ class RouterUpcycling(FromDense):
     noise: float = Field(
         default=0.1,
         ge=0,
+        le=100,
         description="keys made of tokens, and calibrated ones: what tells experts with the same key heads apart, in "
         "units of the standard deviation of the key projection",
     )
-    batches: int = Field(default=8, ge=1, description="calibration batches, for calibrated keys")
+    batches: int = Field(default=8, ge=1, le=10_000, description="calibration batches, for calibrated keys")
 
     @property
     @override
@@ -94,12 +95,24 @@ class RouterUpcycling(FromDense):
             known = f"layers with experts: {', '.join(map(str, _layers(model.moe)))}"
             yield Problem("GROW302", f"layer {[*missing, '1 of 1'][0]} has no experts", known, ("layers",))
             return
+        for site in model.moe:
+            path = inside_layer(site.router, site.layer)
+            if modules_of(model.config, site.layer).get(path, {}).get("kind") == DOMAIN_ROUTER:
+                message = f"the router of layer {site.layer} finds experts by the domains of their data"
+                yield Problem("GROW375", message, "`nexus_extension` gives it one more")
+                return
         yield from self.own_problems(model)
 
     @override
     def own_problems(self, model: Growable) -> Iterator[Problem]:
         if self.combine == "per_router_keys" and self.keys == "token":
             yield Problem("GROW373", "keys made of tokens, for every router", "write keys: static", ("keys",))
+        if self.keys != "calibrated" and "batches" in self.model_fields_set:
+            message = f"batches of calibration text say nothing of {self.keys} keys"
+            yield Problem("GROW374", message, "write keys: calibrated, or leave batches out", ("batches",))
+        if self.keys == "static" and "noise" in self.model_fields_set:
+            message = "noise tells keys apart that are made of key heads, and static ones start at random"
+            yield Problem("GROW374", message, "write keys: calibrated, or leave noise out", ("noise",))
         for site in self.sites(model):
             if not _plain(_attention(model, site.layer)):
                 yield Problem(

@@ -35,7 +35,9 @@ class ByReconstruction(BaseModel):
 
     model_config = _FORBID
     by: Literal["reconstruction"] = "reconstruction"
-    batches: int = Field(default=10, ge=1, description="batches of the stage's training data that layers are tried on")
+    batches: int = Field(
+        default=10, ge=1, le=10_000, description="batches of the stage's training data that layers are tried on"
+    )
     exhaustive: int = Field(
         default=1000, ge=0, description="the most sets of a layer that are all tried; with more, experts go one by one"
     )

@@ -32,7 +32,10 @@ class Symphony(BranchExperts):
     paper: ClassVar = Paper("2509.18542", "Symphony-MoE", 2025)
 
     batches: int = Field(
-        default=8, ge=1, description="calibration batches of each part of the data that the models were trained on"
+        default=8,
+        ge=1,
+        le=10_000,
+        description="calibration batches of each part of the data that the models were trained on",
     )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -207,6 +208,13 @@ class Runner:
         result["seconds"] = time.perf_counter() - began
         increase = float((after - before).mean())
         self._say(node.name, f"validation loss {before.mean():.6f} -> {after.mean():.6f} ({increase:+.1e} nats)")
+        if not math.isfinite(after.mean()):
+            fail(
+                "GROW453",
+                f"growth in stage {node.name} left a model whose validation loss is {after.mean()}",
+                help="the grown model was not kept; look at the sizes of what its operators draw, as `std` and `noise`",
+                span=node.loaded.span("stages", node.position),
+            )
         bound = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase)
         if bound is not None and not increase <= bound[0]:  # a NaN does not pass
             fail(

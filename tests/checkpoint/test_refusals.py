@@ -142,9 +142,10 @@ def test_a_full_disk_leaves_nothing(there: Place, monkeypatch: pytest.MonkeyPatc
     assert nothing_left(there)
 
 
-def test_a_folder_that_may_not_be_written(there: Place) -> None:
+def test_a_file_where_the_folder_would_be(there: Place) -> None:
     (there.root / "file").write_text("")
-    assert refused(lambda: there.grow(there.root / "file" / "grown")).code == "GROW644"
+    found = refused(lambda: there.grow(there.root / "file" / "grown"))
+    assert (found.code, "file is no folder" in found.message) == ("GROW642", True)
 
 
 def test_an_unforeseen_fault_leaves_nothing(there: Place, monkeypatch: pytest.MonkeyPatch) -> None:

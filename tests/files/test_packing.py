@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,15 @@ def test_packed_twice_and_unpacked_twice(tmp_path: Path) -> None:
     pack(case.source, case.packed, {})
     assert refused(lambda: pack(case.packed, case.back, {})).code == "GROW671"
     assert not case.back.exists()
+
+
+def test_what_is_no_folder_and_where_none_can_be(tmp_path: Path) -> None:
+    case = experts(tmp_path)
+    (tmp_path / "file").write_text("")
+    for path, fault in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "file", "is not a folder")):
+        assert fault in refused(partial(pack, path, case.packed, {})).message
+        assert fault in refused(partial(unpack, path, case.back)).message
+    assert refused(lambda: pack(case.source, tmp_path / "file" / "packed", {})).code == "GROW642"
 
 
 def test_a_source_with_a_pipe_or_a_name_that_is_no_text(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from growc.operators import operator
 from growc.operators.branches import BranchExperts
 from growc.operators.grown_config import loads
 from growc.operators.operator import Preserves
+from growc.operators.pasts import Past
 from growc.programs import Init, Mean, digest, of_parent, shape
 from tests.families import FAMILIES
 
@@ -59,7 +60,7 @@ def planned(family: str, case: str) -> Rewrite:
     mixing = settled(case).mixing(BRANCHES)
     assert not [
         *mixing.problems(source(family)),
-        *mixing.problems_together([source(family)] * BRANCHES, [None] * BRANCHES),
+        *mixing.problems_together([source(family)] * BRANCHES, [Past("branch")] * BRANCHES),
     ]
     return rewrite(settled(case), source(family), seed="0", sequence_length=LENGTH, parents=BRANCHES)
 
@@ -177,5 +178,7 @@ def test_moments_are_those_of_the_branch_or_their_mean(state: str) -> None:
 def test_what_does_not_fit_the_states_is_said(given: dict[str, Any], parents: int, code: str | None) -> None:
     mixing = operator("branch_train_mix").model_validate(given).mixing(parents)
     graph = source("llama")
-    problems = list(mixing.problems(graph)) or list(mixing.problems_together([graph] * parents, [None] * parents))
+    problems = list(mixing.problems(graph)) or list(
+        mixing.problems_together([graph] * parents, [Past("branch")] * parents)
+    )
     assert [problem.code for problem in problems] == ([code] if code else [])

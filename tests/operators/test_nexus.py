@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from growc.operators import Operator, operator
 from growc.operators.grown_config import loads
 from growc.operators.means import domain
 from growc.operators.operator import Preserves
+from growc.operators.pasts import Past
 from growc.programs import Init, Late, Made, Mean, Source, describe, digest, of_parent, shape, sources
 from tests.families import FAMILIES
 
@@ -37,6 +39,10 @@ CASE = pytest.mark.parametrize("case", CASES)
 PARTS = ("seed", "math", "code", "wiki")
 
 
+def pasts_of(parts: Sequence[str | None]) -> list[Past]:
+    return [Past(f"state {number}", part) for number, part in enumerate(parts)]
+
+
 def settled(case: str) -> Operator:
     return operator("nexus").model_validate(CASES[case])
 
@@ -49,7 +55,10 @@ def source(family: str) -> ModelGraph:
 @cache
 def planned(family: str, case: str) -> Rewrite:
     mixing = settled(case).mixing(PARENTS)
-    assert not [*mixing.problems(source(family)), *mixing.problems_together([source(family)] * PARENTS, PARTS)]
+    assert not [
+        *mixing.problems(source(family)),
+        *mixing.problems_together([source(family)] * PARENTS, pasts_of(PARTS)),
+    ]
     return rewrite(settled(case), source(family), seed="0", sequence_length=LENGTH, parents=PARENTS)
 
 
@@ -278,7 +287,7 @@ def test_what_does_not_fit_the_states_is_said(
     given: dict[str, Any], parts: tuple[str | None, ...], codes: list[str]
 ) -> None:
     mixing, graph = operator("nexus").model_validate(given).mixing(len(parts)), source("llama")
-    problems = list(mixing.problems(graph)) or list(mixing.problems_together([graph] * len(parts), parts))
+    problems = list(mixing.problems(graph)) or list(mixing.problems_together([graph] * len(parts), pasts_of(parts)))
     assert [problem.code for problem in problems] == codes
 
 

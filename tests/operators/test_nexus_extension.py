@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from growc.model import ModelGraph, inspect
 from growc.operators import operator
 from growc.operators.means import domain
 from growc.operators.operator import Preserves
+from growc.operators.pasts import Past
 from growc.programs import Late, digest, of_parent, shape, sources
 from tests.families import FAMILIES
 from tests.run import tiny
@@ -167,8 +169,39 @@ def test_what_cannot_be_is_said(family: str, parts: tuple[str | None, ...], code
             graph = inspect(FAMILIES[family], LENGTH)
         case _:
             graph = mixture(family)
-    problems = list(EXTENSION.problems(graph)) or list(EXTENSION.problems_together([graph] * len(parts), parts))
+    pasts = [Past(f"state {number}", part) for number, part in enumerate(parts)]
+    problems = list(EXTENSION.problems(graph)) or list(EXTENSION.problems_together([graph] * len(parts), pasts))
     assert [problem.code for problem in problems] == codes
+
+
+@pytest.mark.parametrize(
+    ("mixture", "branch", "seed", "code"),
+    [
+        ("mix", "new", "source", None),
+        ("mix", "new", "sources.other", "GROW394"),
+        ("mix", "new", "first", "GROW394"),
+        ("mix", "second", "source", "GROW392"),
+        ("extended", "newer", "source", None),
+        ("extended", "new", "source", "GROW392"),
+    ],
+)
+def test_domains_are_new_and_of_one_seed(
+    tmp_path: Path, mixture: str, branch: str, seed: str, code: str | None
+) -> None:
+    """What the spec knows of the model's past: the seed of its domains, and the parts whose domains are taken."""
+    parts = ("first", "second", "new", "newer")
+    stages: list[dict[str, Any]] = [
+        *({"name": part, "from": "source", "train": {"steps": 2, "data": part}} for part in parts),
+        {"name": "mix", "from": ["source", "first", "second"], "grow": [{"op": "nexus"}]},
+        {"name": "extended", "from": ["mix", "new", "source"], "grow": [{"op": "nexus_extension"}]},
+        {"name": "on", "from": mixture, "train": {"steps": 2, "data": "first"}},
+        {"name": "last", "from": ["on", branch, seed], "grow": [{"op": "nexus_extension"}]},
+    ]
+    others = {"sources": {"other": {"config": FAMILIES["llama"]}}} if seed == "sources.other" else {}
+    path = tiny.spec(tmp_path, "llama", training=tiny.PLAIN, stages=stages, **others)
+    tiny.with_parts(path, dict.fromkeys(parts, 0.25))
+    with pytest.raises(GrowcError, match=code) if code else nullcontext():
+        open_spec(path)
 
 
 def test_a_branch_of_another_architecture_is_refused(tmp_path: Path) -> None:

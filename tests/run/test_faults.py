@@ -82,6 +82,15 @@ def test_what_cannot_run_is_said_before_anything_is_trained(
 
 
 @pytest.mark.slow
+def test_a_growth_to_no_number_is_not_kept(tmp_path: Path) -> None:
+    vast = {"op": "expert_upcycling", **EXACT, "experts": {"init": "copy_noise", "noise": 1e35}}
+    stages: list[dict[str, Any]] = [{"name": "up", "grow": [vast]}]
+    path = tiny.spec(tmp_path, stages=stages)
+    assert "GROW453" in tiny.run(path, tmp_path / "run", code=1)
+    assert not (tmp_path / "run/stages/up/checkpoint").exists()
+
+
+@pytest.mark.slow
 def test_weights_of_another_model_are_not_filled_up_at_random(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_config(load_config(FAMILIES["mixtral"]))
     model.save_pretrained(tmp_path / "model")

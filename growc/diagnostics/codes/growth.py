@@ -242,6 +242,17 @@ CODES: dict[str, Code] = {
         "matrix as large as a query projection, routers times experts of them. Use `keys: static` or\n"
         "`calibrated`, or another `combine`.",
     ),
+    "GROW374": Code(
+        "a setting that these keys have no use for",
+        "`batches` are of the calibration text of `keys: calibrated`. `noise` is for keys that are made of the\n"
+        "attention's key heads, which experts share: `calibrated` ones and those made of every `token`; `static` ones\n"
+        "start at random. A setting that changed nothing would be taken for one that did, so it is refused.",
+    ),
+    "GROW375": Code(
+        "a router that finds experts by domains",
+        "`router_upcycling` takes the place of routers that have a row for every expert. Those that `nexus` makes\n"
+        "have an embedding of a domain for each, and a projection that all share.",
+    ),
     "GROW380": Code(
         "A number of experts that cannot stay",
         "`expert_pruning` needs `keep` or `drop`, one of them, unless the experts are written out. At least as many\n"
@@ -293,6 +304,12 @@ CODES: dict[str, Code] = {
         "A model that `nexus_extension` cannot extend",
         "The first state in `from` is a model that `nexus` made, trained on or not: every mixture has a router that\n"
         "finds experts by the domains of their data, and chooses among all of them alike.",
+    ),
+    "GROW394": Code(
+        "Domains that two models would embed",
+        "The rows of a Nexus router are made of the domains of its experts' data, each the mean of a hidden state of\n"
+        "the seed. What another model makes of the data of one more branch is no domain beside them. Third in `from`\n"
+        "is the state that was the first when `nexus` made the model.",
     ),
     "GROW395": Code(
         "Attention that cannot become experts",

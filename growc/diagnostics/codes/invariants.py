@@ -61,4 +61,10 @@ CODES: dict[str, Code] = {
         "stops where invariants.loss is broken.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW453": Code(
+        "a growth whose loss is not a number",
+        "The model that a growth left computes infinities, or numbers that are none.\n"
+        "Its operators draw or scale something so large that the precision of the run cannot hold what follows. The\n"
+        "run stops before it spends anything on the grown model, which is not kept.",
+    ),
 }

@@ -175,10 +175,11 @@ CODES: dict[str, Code] = {
         "them.",
     ),
     "GROW650": Code(
-        "No folder to grow",
-        "--from names nothing, or a file. It takes a folder with config.json and safetensors files: one\n"
-        "from the hub, from `save_pretrained`, or `stages/NAME/checkpoint` of a run; or with config.json\n"
-        "and a torch distributed checkpoint (`.metadata` and `*.distcp`) of the model's state dict.",
+        "No checkpoint folder",
+        "The path names nothing, or a file. `growc grow --from` and `growc pack` take a folder with config.json\n"
+        "and safetensors files: one from the hub, from `save_pretrained`, or `stages/NAME/checkpoint` of a run;\n"
+        "`growc grow` also one with config.json and a torch distributed checkpoint (`.metadata` and `*.distcp`)\n"
+        "of the model's state dict; and `growc unpack` what `growc pack` wrote.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW651": Code(

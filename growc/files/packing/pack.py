@@ -17,7 +17,7 @@ from growc.diagnostics import fail
 from growc.files.atomic import commit
 from growc.files.copying import Copier, Shortened, opened, read_whole, write
 from growc.files.digests import tensor_digests
-from growc.files.folder import PACKED, WeightFiles, read_folder
+from growc.files.folder import PACKED, WeightFiles, check_folder, read_folder
 from growc.files.move import difference
 from growc.files.packing.beside import names_beside, pack_beside, packed_name
 from growc.files.packing.frames import BLOCK, frame, squeeze
@@ -57,6 +57,7 @@ def pack(folder: Path, to: Path, groups: Groups, *, workers: int = WORKERS, list
         GrowcError: GROW206 to GROW209 (damaged weights), GROW642 (`to` is taken), GROW644 (the system refuses), GROW646
             (the source cannot be read, or changes), GROW660 (a file cannot go along), GROW671 (packed already).
     """
+    check_folder(folder)
     if os.path.lexists(folder / PACKED):
         fail("GROW671", f"{folder} is packed already: it holds {PACKED}", help="`growc unpack` gives it back")
     check_destination(to, folder)

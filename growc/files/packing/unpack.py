@@ -16,6 +16,7 @@ from growc.diagnostics import Diagnostic, GrowcError, fail
 from growc.files.atomic import commit
 from growc.files.copying import Copier, Shortened, opened, read_whole, write
 from growc.files.digests import range_digest
+from growc.files.folder import check_folder
 from growc.files.headers import Entry, read_header
 from growc.files.packing.beside import packed_name, unpack_beside
 from growc.files.packing.frames import BLOCK, Damaged, counts, expand, head, unframe
@@ -45,6 +46,7 @@ def unpack(folder: Path, to: Path, *, workers: int = WORKERS, listener: Listener
         GrowcError: GROW208 (a damaged file), GROW642 (`to` is taken), GROW643 (not enough space), GROW644 (the system
             refuses), GROW671 (not a packed folder), GROW672 (a damaged one).
     """
+    check_folder(folder)
     check_destination(to, folder)
     pack = read_pack(folder)
     starts = [_starts(folder, file) for file in pack.files]
