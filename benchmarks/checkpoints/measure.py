@@ -177,14 +177,15 @@ def main() -> None:
     given = parser.parse_args()
     shape = Shape(**{name: getattr(given, name) for name in asdict(Shape())})
     given.folder.mkdir(parents=True, exist_ok=True)
+    today = datetime.now(UTC).date().isoformat()
     results: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks.checkpoints.measure", *sys.argv[1:]]),
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today,
         "machine": machine() | {"workers": given.workers},
         "shape": asdict(shape),
         "file_systems": {file_system(given.folder): measure(given.folder, shape, given.repeats, given.workers)},
         "planning": measure_planning(given.folder),
-        "noise": noise.measured(1 << 24, os.cpu_count() or 1, 9),
+        "noise": {"date": today, "ways": noise.measured(1 << 24, os.cpu_count() or 1, 9)},
     }
     if (why := xfs.missing()) is None:
         with xfs.mounted(given.folder) as place:

@@ -108,10 +108,12 @@ def _planning(runs: Runs) -> Iterator[str]:
     )
 
 
-def _noise(found: Mapping[str, Sequence[float]]) -> Iterator[str]:
+def _noise(noise: Mapping[str, Any]) -> Iterator[str]:
+    found: Mapping[str, Sequence[float]] = noise["ways"]
     torch, fresh = found["torch"], list(found.values())[-1]
     yield "\n## Fresh values\n"
-    yield "Normal values rounded to bf16, by turns; medians (`python -m benchmarks.checkpoints.noise`).\n"
+    measured = f"`python -m benchmarks.checkpoints.noise`, {noise['date']}"
+    yield f"Normal values rounded to bf16, by turns; medians ({measured}).\n"
     yield "| goal | figure | reached |"
     yield "| --- | --- | :---: |"
     speed = torch[0] / fresh[0]
