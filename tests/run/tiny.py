@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -94,23 +93,10 @@ def start(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str) -> su
     )
 
 
-CRASHED = re.compile(r"Signal \d+ \((?:SIGABRT|SIGSEGV)\) received")
-"""What torchrun says of a rank that native code ended."""
-
-
 def run(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str, code: int = 0) -> str:
-    """Run to the end and return the output; the exit code must be `code`.
-
-    Once in some hundreds of launches of several ranks the allocator found the heap of one corrupted within a collective
-    of torch over gloo, on a busy machine; the cause is not known. Users are told to give the same command again, and
-    so it is given here, once: what it ends with must be what it would have been.
-    """
+    """Run to the end and return the output; the exit code must be `code`."""
     child = start(spec_path, run_dir, nproc, *overrides)
     output, _ = child.communicate(timeout=300)
-    if code == 0 and CRASHED.search(output):
-        print(f"a rank crashed in native code:\n{output}", file=sys.stderr)
-        child = start(spec_path, run_dir, nproc, *overrides)
-        output, _ = child.communicate(timeout=300)
     assert child.returncode == code, output
     return output
 
