@@ -51,7 +51,10 @@ def stop(code: ExitCode, *, status: int) -> NoReturn:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once: interpreter shutdown can abort after gloo collectives of FSDP2 (SIGABRT)."""
+    """End this process at once: interpreter shutdown can abort after gloo collectives of FSDP2 (SIGABRT).
+
+    A gloo thread that still holds a tensor needs the interpreter to let go of it (pytorch/pytorch#179291).
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -23,6 +23,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.files.distributed import INDEX, SHARD
+from growc.run.distribute import leave
 
 
 def nested(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -85,7 +86,8 @@ def _save_on_rank(rank: int, folder: str, to: str, ranks: int, dim: int) -> None
     else:
         state = {n: distribute_tensor(t, mesh, [Shard(min(dim, t.dim() - 1))]) for n, t in model.state_dict().items()}
     save_shards(state, checkpoint_id=to)
-    dist.destroy_process_group()
+    dist.barrier()
+    leave(0)
 
 
 @contextmanager
