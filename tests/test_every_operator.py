@@ -156,8 +156,8 @@ def test_the_claim_holds_in_float64(op: str, family: str, case: str) -> None:
     assert (claim is Preserves.EXACTLY) == _exact(family, case)
     assert (proof.law_gap is not None) == (claim is Preserves.NEARLY and obeys_law(settled(op, case)))
     if claim is not Preserves.EXACTLY and "exclusive" in case:
-        moved = _moved(grown)
-        assert moved > 1e-8, "what moves nothing should claim to be exact"
+        moved = next((gap for seed in range(20) if (gap := _moved(grown, seed)) > 1e-8), None)
+        assert moved is not None, "what moves nothing should claim to be exact"
         assert claim is Preserves.NOT or moved < 0.5
 
 
@@ -172,9 +172,9 @@ def _exact(family: str, case: str) -> bool:
     return initialisation_of(case) in {None, "experts.copy", "experts.shuffle", "routers.copy", "routers.bias_only"}
 
 
-def _moved(grown: Twin) -> float:
+def _moved(grown: Twin, seed: int) -> float:
     """How far logits move, in units of their own size."""
-    ids = tokens(grown.source, seed=0)
+    ids = tokens(grown.source, seed, sequences=64, length=32)
     with torch.no_grad():
         before, after = logits(grown.source, ids), logits(grown.grown, ids)
     return float((after - before).norm() / before.norm())
@@ -202,7 +202,7 @@ def test_free_routing_computes_what_the_keff_law_predicts(op: str, family: str, 
     grown = twin(op, family, case)
     ids = tokens(grown.source, seed=1)
     with torch.no_grad():
-        torch.testing.assert_close(logits(grown.grown, ids), predicted(grown, ids), rtol=0, atol=1e-6)
+        torch.testing.assert_close(logits(grown.grown, ids), predicted(grown, ids), rtol=0, atol=1e-9)
 
 
 @every

@@ -18,9 +18,8 @@ from growc.operators.experts import Shuffle
 from growc.operators.operator import Preserves
 from growc.operators.routers import Copy
 
-LOGIT_GAP = 1e-5
-"""Routers take their softmax in single precision inside transformers, whatever the model's own type."""
-LOSS_GAP = 1e-6
+LOGIT_GAP = LOSS_GAP = 1e-9
+"""What rounding of float64 may do to a twin's logits (of order one) and its loss in nats."""
 
 
 @dataclass(frozen=True)

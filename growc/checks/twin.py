@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from growc.checks.double import Double
 from growc.checks.stand_ins import restricted, stand_ins
 from growc.growth.decision import by_scores, scored
 from growc.growth.evaluate import InMemory, evaluate
@@ -189,8 +190,9 @@ def tokens(model: PreTrainedModel, seed: int, sequences: int = SEQUENCES, length
 
 
 def logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """The model's logits of shape (sequences, length, vocabulary)."""
-    result: Any = model(input_ids=ids, use_cache=False)
+    """The model's logits of shape (sequences, length, vocabulary); a float64 model's in float64 all through."""
+    with Double():
+        result: Any = model(input_ids=ids, use_cache=False)
     return result.logits
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, StaticCache
 
 import growc.nn.attention_experts as nn_room
+from growc.checks.double import Double
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, draw, grow_drawn, grow_twin, logits, tokens
 from growc.growth.evaluate import InMemory, evaluate
@@ -73,7 +74,7 @@ def test_attention_is_the_sum_of_the_branches_attentions_by_their_gates(family: 
     attention: Any = grown.grown.model.layers[1].self_attn
     calls: list[Any] = []
     hook = attention.register_forward_hook(lambda *call: calls.append(call), with_kwargs=True)
-    with torch.no_grad():
+    with torch.no_grad(), Double():
         logits(grown.grown, tokens(grown.source, seed=1))
         hook.remove()
         ((_, _, given, (seen, weights)),) = calls

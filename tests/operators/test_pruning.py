@@ -98,7 +98,7 @@ def test_a_masked_layer_computes_what_the_pruned_one_will(family: str) -> None:
         for mask in reversed(stack):
             mask.__exit__(None, None, None)
         whole = logits(twin.source, ids)
-    torch.testing.assert_close(masked, after, rtol=0, atol=1e-6)
+    torch.testing.assert_close(masked, after, rtol=0, atol=1e-9)
     assert float((whole - after).abs().max()) > 1e-3
 
 
@@ -121,7 +121,7 @@ def test_pruning_experts_that_no_token_reaches_changes_nothing(family: str) -> N
     pruned = build(planned.grown)
     load(pruned, planned.grown, apply(planned.programs, {n: t.detach() for n, t in source.state_dict().items()}))
     with torch.no_grad():
-        torch.testing.assert_close(logits(pruned, ids), logits(source, ids), rtol=0, atol=1e-6)
+        torch.testing.assert_close(logits(pruned, ids), logits(source, ids), rtol=0, atol=1e-9)
 
 
 def _reached(model: Any, graph: ModelGraph, ids: Tensor) -> dict[int, set[int]]:
@@ -166,7 +166,7 @@ def test_slimming_units_without_a_way_back_changes_nothing(family: str) -> None:
     load(slim, bound.grown, apply(bound.programs, tensors))
     ids = tokens(source, seed=4)
     with torch.no_grad():
-        torch.testing.assert_close(logits(slim, ids), logits(source, ids), rtol=0, atol=1e-6)
+        torch.testing.assert_close(logits(slim, ids), logits(source, ids), rtol=0, atol=1e-9)
     assert bound.grown.cost.total_params < graph.cost.total_params
 
 
@@ -223,7 +223,7 @@ def test_a_skipped_mixtral_is_its_top_1_self() -> None:
     load(other, alone, {n: t.detach() for n, t in model.state_dict().items()})
     ids = tokens(model, seed=6)
     with torch.no_grad(), as_skipping(model, dict.fromkeys(graph.moe, 1.5)):
-        torch.testing.assert_close(logits(model, ids), logits(other, ids), rtol=0, atol=1e-6)
+        torch.testing.assert_close(logits(model, ids), logits(other, ids), rtol=0, atol=1e-9)
 
 
 EXPLICIT: dict[str, Any] = {"by": "explicit", "kept": [0, 1, 2]}

@@ -31,8 +31,8 @@ CODES: dict[str, Code] = {
     "GROW405": Code(
         "A claim that does not hold",
         "An operator that claims to preserve the model exactly must leave every logit of a small float64\n"
-        "twin within 1e-5 and its loss within 1e-6; one with free routing must land on the loss that the\n"
-        "K_eff law predicts. Here it does not: the family routes in a way that the operator does not\n"
+        "twin and its loss within 1e-9; one with free routing must land on the loss that the K_eff law\n"
+        "predicts, as closely. Here it does not: the family routes in a way that the operator does not\n"
         "know. Do not grow this model with these settings; `routing: free` may still be honest.",
     ),
     "GROW406": Code(
