@@ -27,7 +27,7 @@ QUIET = {
 def main() -> None:
     """A compiler for growing neural networks.
 
-    Exit codes: 0 clean; 1 findings; 2 could not run; 3 (run only) interrupted and resumable.
+    Exit codes: 0 clean; 1 findings; 2 could not run; 3 (run, grow) interrupted and resumable.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -129,7 +129,7 @@ def grow(
 
     Called again after a kill or a full disk, it goes on where it stopped.
     """
-    with Session("human", overrides) as session:
+    with Session("human", overrides, interrupted=ExitCode.INTERRUPTED) as session:
         from growc.checkpoint import command
         from growc.checkpoint.request import Request
         from growc.files.progress import Printer
@@ -164,12 +164,14 @@ def pack(folder: Path, to: Path, workers: int) -> None:
     deltas if growth.json tells which experts are siblings: keep it beside weights that were trained elsewhere.
     """
     with Session("human", ()) as session:
+        from rich.filesize import decimal
+
         from growc.checkpoint import packing
         from growc.files.progress import Printer
 
         packed, warnings = packing.pack(folder, to, workers=workers, listener=Printer())
         session.warn(warnings)
-        session.say(f"packed: {to}, {packed.whole / 1e9:.2f} GB in {packed.packed / 1e9:.2f} GB")
+        session.say(f"packed: {to}, {decimal(packed.whole)} in {decimal(packed.packed)}")
 
 
 @main.command()

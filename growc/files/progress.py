@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rich.filesize import decimal
+
 BAR = 24
 """Characters of the bar."""
 
@@ -70,8 +72,8 @@ def line(progress: Progress, *, bar: bool) -> str:
     share = progress.done / progress.total if progress.total else 1.0
     drawn = f" [{'#' * int(share * BAR):<{BAR}}]" if bar else ""
     left = f"  {_clock(progress.left)} left" if progress.left is not None and share < 1 else ""
-    done, total = progress.done / 1e9, progress.total / 1e9
-    return f"{progress.what}:{drawn} {done:.2f}/{total:.2f} GB  {progress.speed / 1e9:.2f} GB/s{left}"
+    done, total, speed = map(decimal, (progress.done, progress.total, round(progress.speed)))
+    return f"{progress.what}:{drawn} {done} of {total}  {speed}/s{left}"
 
 
 def _clock(seconds: float) -> str:

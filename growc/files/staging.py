@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from rich.filesize import decimal
+
 from growc.diagnostics import fail
 from growc.files.planfile import plan_key
 
@@ -117,7 +119,7 @@ def check_space(folder: Path, size: int) -> None:
     if free < size:
         fail(
             "GROW643",
-            f"the new checkpoint takes {size / 1e9:.2f} GB, and the disk of {folder} has {free / 1e9:.2f} GB free",
+            f"the new checkpoint takes {decimal(size)}, and the disk of {folder} has {decimal(free)} free",
             help="free some space, or put --to on another disk",
         )
 

@@ -132,6 +132,7 @@ class Cost:
 class ModelGraph:
     """A traced model.
 
+    `model_type` is transformers' name of the family, after "grown" for what only growc loads.
     `config` is the canonical Hugging Face config: every field explicit, aliases resolved (`num_experts` of
     Qwen3-MoE is `num_local_experts`), bookkeeping left out. `tensors` holds parameters and persistent buffers
     in model order, tied parameters once; `tied` maps their further names to the first. `layers_field`,

@@ -19,7 +19,7 @@ from growc.model import axes, cost, layers, routing, sites, units
 from growc.model.build import REFUSALS, build_meta, canonical, load_config, own_attention
 from growc.model.graph import Blocks, ModelGraph, TensorInfo
 from growc.model.trace import trace
-from growc.operators.grown_config import groups_of
+from growc.operators.grown_config import GROWN, groups_of
 from growc.operators.sites import MoeSite
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def _inspect(key: str) -> ModelGraph:
         replace(site, siblings=groups.get(site.layer, ()), width=_width(site, tensors))
         for site in units.find(found.moe, moved, graph, small, blocks)
     )
+    values = canonical(config)
     return ModelGraph(
-        model_type=config.model_type,
-        config=canonical(config),
+        model_type=f"grown {values[GROWN]['model_type']}" if GROWN in values else config.model_type,
+        config=values,
         tensors=tensors,
         tied=tied,
         moe=routing.repetitions(moe, small, blocks, expert_field, top_k_field),

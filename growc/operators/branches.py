@@ -29,7 +29,7 @@ class BranchExperts(DenseToMoe):
     @override
     def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
         if self.experts != len(models):
-            message = f"there are {self.experts} experts to make of {len(models)} states"
+            message = f"`experts` is {self.experts}, and the states to make them of are {len(models)}"
             yield Problem("GROW391", message, "leave experts out: every state gives one", ("experts",))
 
     @override

@@ -44,7 +44,7 @@ class ModelSoup(Operator):
         if self.weights == "uniform":
             return
         if len(self.weights) != len(models):
-            message = f"there are {len(self.weights)} weights for {len(models)} states"
+            message = f"`weights` has {len(self.weights)}, and the states to average are {len(models)}"
             yield Problem("GROW391", message, "give one for each state in `from`, or uniform", ("weights",))
         elif not sum(self.weights):
             yield Problem("GROW391", "no state counts", "let one of the weights be above 0", ("weights",))

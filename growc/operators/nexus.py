@@ -66,7 +66,7 @@ class Nexus(BranchExperts):
     @override
     def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
         if self.experts != len(models) - 1 or self.experts < 2:
-            message = f"there are {self.experts} experts to make of a seed and {len(models) - 1} branches"
+            message = f"`experts` is {self.experts}, and the branches beside the seed are {len(models) - 1}"
             help = "leave experts out, and list the seed and at least two branches: every branch gives one"
             yield Problem("GROW391", message, help, ("experts",))
             return

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.filesize import decimal
 
 from growc.cli.main import main
 from growc.diagnostics import CODES
@@ -141,7 +142,8 @@ def test_sarif_and_junit_hold_the_findings(growc: Call, tmp_path: Path) -> None:
 def test_pack_and_unpack(growc: Call, tmp_path: Path) -> None:
     case = experts(tmp_path)
     done = growc("pack", case.source, "--to", case.packed)
-    assert (done.exit_code, done.stdout) == (0, f"packed: {case.packed}, 0.00 GB in 0.00 GB\n")
+    whole, packed = (decimal(sum(map(len, contents(path).values()))) for path in (case.source, case.packed))
+    assert (done.exit_code, done.stdout) == (0, f"packed: {case.packed}, {whole} in {packed}\n")
     done = growc("unpack", case.packed, "--to", case.back)
     assert (done.exit_code, done.stdout) == (0, f"unpacked: {case.back}\n")
     assert contents(case.back) == contents(case.source)
@@ -254,15 +256,18 @@ def test_a_stale_plan_names_the_part_that_moved(growc: Call, tmp_path: Path) -> 
 
 
 def test_an_interrupted_command_says_so(growc: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("growc.cli.check.opened", interrupt)
     monkeypatch.setattr("growc.run.command.run", interrupt)
+    monkeypatch.setattr("growc.checkpoint.command.grow", interrupt)
     assert growc("plan", spec(tmp_path)).exit_code == 2
     done = growc("run", spec(tmp_path), "--run-dir", tmp_path / "run")
     assert done.exit_code == 3
     assert "interrupted" in done.output
+    again = growc("grow", spec(tmp_path), "--stage", "upcycle", "--from", tmp_path, "--to", tmp_path / "grown")
+    assert again.exit_code == 3
 
 
 # -- as processes ----------------------------------------------------------------------------------------------

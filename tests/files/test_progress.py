@@ -19,9 +19,9 @@ class Terminal(io.StringIO):
 
 def test_a_line_says_what_how_much_how_fast_and_how_long() -> None:
     progress = Progress("copying", 10**9, 4 * 10**9, 5e8, 3725.0)
-    assert line(progress, bar=False) == "copying: 1.00/4.00 GB  0.50 GB/s  1:02:05 left"
-    assert line(progress, bar=True) == "copying: [######                  ] 1.00/4.00 GB  0.50 GB/s  1:02:05 left"
-    assert line(Progress("copying", 0, 0, 0.0, None), bar=False) == "copying: 0.00/0.00 GB  0.00 GB/s"
+    assert line(progress, bar=False) == "copying: 1.0 GB of 4.0 GB  500.0 MB/s  1:02:05 left"
+    assert line(progress, bar=True) == "copying: [######                  ] 1.0 GB of 4.0 GB  500.0 MB/s  1:02:05 left"
+    assert line(Progress("copying", 0, 0, 0.0, None), bar=False) == "copying: 0 bytes of 0 bytes  0 bytes/s"
 
 
 def test_a_log_gets_few_lines_and_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def test_a_log_gets_few_lines_and_the_last(monkeypatch: pytest.MonkeyPatch) -> N
         meter.add(10**6)
     lines = written.getvalue().splitlines()
     assert 1 <= len(lines) <= 2
-    assert lines[-1].startswith("copying: 1.00/1.00 GB")
+    assert lines[-1].startswith("copying: 1.0 GB of 1.0 GB")
     assert "#" not in written.getvalue()
 
 
@@ -41,10 +41,10 @@ def test_a_terminal_gets_a_bar_that_moves(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "stderr", written)
     meter = Meter(Printer(), "verifying", 10**9)
     meter.add(5 * 10**8)
-    assert written.getvalue().startswith("verifying: [############            ] 0.50/1.00 GB")
+    assert written.getvalue().startswith("verifying: [############            ] 500.0 MB of 1.0 GB")
     assert not written.getvalue().endswith("\n")
     meter.add(5 * 10**8)
-    assert "\r\x1b[2Kverifying: 1.00/1.00 GB" in written.getvalue()
+    assert "\r\x1b[2Kverifying: 1.0 GB of 1.0 GB" in written.getvalue()
     assert written.getvalue().endswith("\n")
 
 

@@ -44,6 +44,7 @@ def test_single_layers_have_a_top_k_of_their_own() -> None:
     assert prove(twin, Preserves.EXACTLY).holds
     grown = twin.steps[0].rewrite.grown
     assert [(site.num_experts, site.top_k) for site in grown.moe] == [(8, 2), (16, 4)]
+    assert grown.model_type == "grown mixtral"
     again = grow_twin(grown, [_operator(factor=2, layers=[0])], 0)
     assert prove(again, Preserves.EXACTLY).holds
     assert again.steps[0].rewrite.grown.model_type == "mixtral", "all layers agree again"
