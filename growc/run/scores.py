@@ -15,8 +15,8 @@ from growc.checkpoint.training import State
 from growc.operators.measures import Ranking
 from growc.operators.scores import combined, drawn, parts
 from growc.operators.sites import MoeSite
-from growc.run.distribute import local, named_state, reshard
-from growc.run.losses import precision, token_losses
+from growc.run.distribute import local, named_state
+from growc.run.gradients import backward_over
 from growc.run.sharded import rows_held
 from growc.spec.training import Precision
 
@@ -87,13 +87,8 @@ def _over_batches(
     seconds = {name: entry["exp_avg_sq"] for name, entry in optimizer.items() if "exp_avg_sq" in entry}
     curvatures = {part: _squares(part, seconds).sqrt() for part in wanted} if rule.score == "curvature" else {}
     totals = {part: torch.zeros(part.site.num_experts, dtype=torch.float64, device=device) for part in wanted}
-    was_training = model.training
-    model.eval()
-    for batch in batches:
-        with precision(kind, device):
-            token_losses(model, batch.to(device)).mean().backward()
-        reshard(model)
-        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    for parameters in backward_over(model, batches, kind, device):
+        gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         for part in wanted:
             squares = _squares(part, gradients)
             match rule.score:
@@ -104,8 +99,6 @@ def _over_batches(
                 case _:
                     pass
             totals[part] += squares
-        model.zero_grad(set_to_none=True)
-    model.train(was_training)
     return {part: total / len(batches) for part, total in totals.items()}
 
 

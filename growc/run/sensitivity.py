@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from growc.growth.units import over_units, tensors_of
 from growc.operators.sensitivity import BySensitivity, drawn
 from growc.operators.sites import MoeSite
-from growc.run.distribute import local, named_state, reshard
-from growc.run.losses import precision, token_losses
+from growc.run.distribute import local, named_state
+from growc.run.gradients import backward_over
 from growc.run.sharded import rows_held
 from growc.spec.training import Precision
 
@@ -49,19 +49,11 @@ def unit_scores(
         state = named_state(model)
         return {site.layer: _listed(_summed(site, state, _squares).sqrt()) for site in sites}
     totals: dict[int, Tensor] = {}
-    was_training = model.training
-    model.eval()
     parts = batches(how.batches)
-    for batch in parts:
-        with precision(kind, device):
-            token_losses(model, batch.to(device)).mean().backward()
-        reshard(model)
-        weights = dict(model.named_parameters())
+    for weights in backward_over(model, parts, kind, device):
         for site in sites:
             found = _summed(site, weights, _moves)
             totals[site.layer] = totals[site.layer] + found if site.layer in totals else found
-        model.zero_grad(set_to_none=True)
-    model.train(was_training)
     return {layer: _listed(total / len(parts)) for layer, total in totals.items()}
 
 
