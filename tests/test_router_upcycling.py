@@ -247,6 +247,13 @@ def test_what_cannot_be_is_said(family: str, given: dict[str, Any], codes: list[
     assert [problem.code for problem in problems] == codes
 
 
+@pytest.mark.parametrize("first", ["qwen3", "mixtral"])
+def test_a_mixture_of_routers_is_not_replaced(first: str) -> None:
+    grown = twin(first, "mean").steps[0].rewrite.grown
+    again = operator("router_upcycling").model_validate({})
+    assert [problem.code for problem in again.problems(grown)] == ["GROW375"]
+
+
 @way
 def test_only_the_sum_over_the_same_keys_is_remarked_on(way: str) -> None:
     remarks = list(operator("router_upcycling").model_validate(WAYS[way]).remarks(source("qwen3")))

@@ -2,8 +2,9 @@
 
     python -m benchmarks.dense_to_moe.measure runs/systems [MORE RUNS]
 
-Runs may hold some of the seeds or arms: what `results.json` has of the others stays, with its date. Writes that file;
-then `python -m benchmarks.dense_to_moe.write` writes the report.
+Runs may hold some of the seeds or arms: what `results.json` has of the others stays, with its date; step times are
+taken if there is a run with the arm that they are relative to. Writes that file; then
+`python -m benchmarks.dense_to_moe.write` writes the report.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.dense_to_moe.routing import routing_of
-from benchmarks.dense_to_moe.write import RESULTS
+from benchmarks.dense_to_moe.write import BASE, RESULTS
 from growc.files.atomic import read_json, write_json
 from growc.nn.auto import register
 from growc.plan.freeze import read_plan
@@ -58,10 +59,12 @@ def main(folders: Sequence[Path], results: Path = RESULTS) -> None:
                 "noise": arm["vs_source_noise"],
                 "routing": None if arm["arm"] != "main" else asdict(routing_of(checkpoint, windows)),
             })  # fmt: skip
-    before = read_json(results) if results.exists() else {"arms": []}
+    before = read_json(results) if results.exists() else {"arms": [], "step_seconds": {}}
     measured = {(arm["arm"], arm["seed"]) for arm in arms}
     arms = [arm for arm in before["arms"] if (arm["arm"], arm["seed"]) not in measured] + arms
-    seconds = step_seconds(timed, windows[:8])  # pyright: ignore[reportPossiblyUnboundVariable]
+    seconds = before["step_seconds"]
+    if BASE in timed:  # times compare in one run only
+        seconds = step_seconds(timed, windows[:8])  # pyright: ignore[reportPossiblyUnboundVariable]
     write_json(results, {
         "machine": {"cpu": _cpu(), "threads": torch.get_num_threads(), "python": platform.python_version(),
                     "torch": torch.__version__},

@@ -60,7 +60,7 @@ def _row(name: str, arms: Mapping[str, Sequence[dict[str, Any]]], seconds: Mappi
         "" if name in (DENSE, BASE) else _difference(mine, arms[BASE]),
         *(f"{mean(r[key] for r in routed):.2f}" if routed else "" for key in ("entropy", "load")),
         f"{mean(r['sets'] for r in routed):.1f}" if routed else "",
-        f"{seconds[name] / seconds[BASE]:.2f}",
+        f"{seconds[name] / seconds[BASE]:.2f}" if name in seconds else "",
     ]
     return f"| {' | '.join(cells)} |"
 

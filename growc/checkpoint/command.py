@@ -72,7 +72,11 @@ def prepare_in_a_child(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     command = [sys.executable, "-m", "growc.checkpoint.prepare", str(into), asked]
     with subprocess.Popen(command, pass_fds=(into,), stdout=sys.stderr) as child, os.fdopen(answer) as stream:
         os.close(into)
-        told = stream.read()
+        try:
+            told = stream.read()
+        except KeyboardInterrupt:  # which need not have reached the child
+            child.kill()
+            raise
     if not told:
         help = "its own words stand above; a traceback is a fault of growc: please report it"
         fail("GROW659", f"the process that reads the model died (exit code {child.returncode})", help=help)

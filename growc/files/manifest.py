@@ -25,19 +25,24 @@ MANIFEST = "growc.manifest.json"
 LARGEST = 1 << 32
 """Bytes of a manifest; one of a million tensors has a tenth of that."""
 
-VERSION = 1
+BESIDE = ("config.json", "growth.json")
+"""Files that say what the weights are: their digests belong to the manifest too."""
+
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Manifest:
     """What `growc verify` needs of it: by file its size and the digest of its header, by tensor its file and digest.
 
-    `ranges` are the bytes of tensors in files without headers, as start and end; there they cover their file.
+    `ranges` are the bytes of tensors in files without headers, as start and end; there they cover their file. `beside`
+    has digests of files that are no weights.
     """
 
     files: Mapping[str, tuple[int, str]]
     tensors: Mapping[str, tuple[str, bytes]]
     ranges: Mapping[str, tuple[int, int]]
+    beside: Mapping[str, str]
 
 
 def write_manifest(folder: Path, plan: Plan, digests: Sequence[bytes], origins: Mapping[Copied, bytes]) -> None:
@@ -52,7 +57,7 @@ def write_manifest(folder: Path, plan: Plan, digests: Sequence[bytes], origins: 
     placed = [(output, start, tensor) for output in plan.outputs for start, tensor in output.places()]
     aside = folder / (MANIFEST + ".partial")
     with aside.open("w", encoding="utf-8") as file:
-        file.write(_dump(_head(plan)).removesuffix("}") + ',"tensors":{')
+        file.write(_dump({**_head(plan), "beside": digests_beside(folder)}).removesuffix("}") + ',"tensors":{')
         for count, number in enumerate(sorted(range(len(placed)), key=lambda number: placed[number][2].name)):
             output, start, tensor = placed[number]
             parts = [_part(part, plan, origins) for part in tensor.parts]
@@ -83,13 +88,24 @@ def read_manifest(folder: Path) -> Manifest:
         ranges = {
             n: (natural(t["bytes"][0]), natural(t["bytes"][1])) for n, t in found["tensors"].items() if "bytes" in t
         }
+        beside = {name: of(str, found["beside"][name]) for name in BESIDE if name in found["beside"]}
         _check_cover(files, tensors, ranges)
     except OSError as error:
         fail("GROW656", f"{path} cannot be read: {error.strerror}", help="`growc grow --verify` writes it")
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         fault = f"is damaged: {error or type(error).__name__}"
         fail("GROW656", f"{path} {fault}", help="fetch it again, or grow the checkpoint again with --verify")
-    return Manifest(files, tensors, ranges)
+    return Manifest(files, tensors, ranges, beside)
+
+
+def digests_beside(folder: Path) -> dict[str, str]:
+    """SHA-256 of those of `BESIDE` that a checkpoint has.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    there = [name for name in BESIDE if (folder / name).exists()]
+    return {name: hashlib.sha256(read_bytes(folder / name)).hexdigest() for name in there}
 
 
 def _check_cover(

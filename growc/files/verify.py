@@ -13,7 +13,7 @@ from growc.files.digests import range_digest
 from growc.files.distributed import SHARD, size_of
 from growc.files.folder import WeightFiles, read_folder
 from growc.files.headers import Entry, Header
-from growc.files.manifest import MANIFEST, Manifest, read_manifest
+from growc.files.manifest import MANIFEST, Manifest, digests_beside, read_manifest
 from growc.files.progress import Listener, Meter
 from growc.files.workers import WORKERS, in_parallel
 
@@ -35,7 +35,10 @@ def verify(folder: Path, *, workers: int = WORKERS, listener: Listener | None = 
     """
     manifest = read_manifest(folder)
     files = _without_headers(folder, manifest) if manifest.ranges else read_folder(folder)
-    faults = list(_differences(manifest, files))
+    try:
+        faults = list(_differences(manifest, files))
+    except OSError as error:
+        fail("GROW646", f"{folder} cannot be read: {error.strerror}", help="see that it is readable")
     entries = [
         (file, entry)
         for file, header in sorted(files.headers.items())
@@ -83,6 +86,12 @@ def _without_headers(folder: Path, manifest: Manifest) -> WeightFiles:
 def _differences(manifest: Manifest, files: WeightFiles) -> Iterator[Diagnostic]:
     """What the headers and the names of files tell."""
     folder = files.folder
+    beside = digests_beside(folder)
+    for name, digest in sorted(manifest.beside.items()):
+        if name not in beside:
+            yield _fault(f"{folder / name} is missing")
+        elif beside[name] != digest:
+            yield _fault(f"{folder / name} has other bytes than when it was grown")
     weights = ("*.safetensors", f"*{SHARD}")
     there = {path.name for pattern in weights for path in folder.glob(pattern)} | files.headers.keys()
     for name in sorted(there - manifest.files.keys()):

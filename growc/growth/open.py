@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from growc.diagnostics import GrowcError
+from growc.diagnostics import GrowcError, fail
 from growc.growth.arms import sequence_length
 from growc.growth.build import build
 from growc.growth.code import code_digest
 from growc.growth.graph import GrowthGraph, Root
+from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
+from growc.model.positions import longest_sequence
 from growc.model.source import ModelSource, resolve
 from growc.spec import LoadedSpec, load
 from growc.spec.schema import Model
@@ -80,4 +82,17 @@ def _found(
         except GrowcError as error:
             span = loaded.span(*place, model.source)
             raise GrowcError(replace(d, span=d.span or span) for d in error.diagnostics) from None
+    _reads(found[name].model, loaded)
     return found[name]
+
+
+def _reads(model: ModelGraph, loaded: LoadedSpec) -> None:
+    """Refuse sequences that a model has no positions for (GROW216)."""
+    data, longest = loaded.spec.data, longest_sequence(model)
+    if data and longest is not None and data.sequence_length > longest:
+        fail(
+            "GROW216",
+            f"sequences of {data.sequence_length} tokens do not fit the {longest} positions of this {model.model_type}",
+            help=f"set data.sequence_length to {longest} or less",
+            span=loaded.span("data", "sequence_length"),
+        )

@@ -41,6 +41,9 @@ SHARED_EXPERT = "shared_expert"
 DOMAIN_ROUTER = "domain_router"
 """The kind of change that makes a router find experts by their domains."""
 
+MIXTURE_OF_ROUTERS = "mixture_of_routers"
+"""The kind of change that puts several routers in the place of one."""
+
 ATTENTION_EXPERTS = "attention_experts"
 """The kind of change that puts several attentions in the place of one."""
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.dense_to_moe import FromDense
-from growc.operators.grown_config import DOMAIN_ROUTER, inside_layer, modules_of, with_modules
+from growc.operators.grown_config import DOMAIN_ROUTER, MIXTURE_OF_ROUTERS, inside_layer, modules_of, with_modules
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
 from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Replicas, Target
@@ -97,9 +97,14 @@ class RouterUpcycling(FromDense):
             return
         for site in model.moe:
             path = inside_layer(site.router, site.layer)
-            if modules_of(model.config, site.layer).get(path, {}).get("kind") == DOMAIN_ROUTER:
+            kind = modules_of(model.config, site.layer).get(path, {}).get("kind")
+            if kind == DOMAIN_ROUTER:
                 message = f"the router of layer {site.layer} finds experts by the domains of their data"
                 yield Problem("GROW375", message, "`nexus_extension` gives it one more")
+                return
+            if kind == MIXTURE_OF_ROUTERS and site in self.sites(model):
+                message = f"layer {site.layer} has a mixture of routers already"
+                yield Problem("GROW375", message, "leave the layer out of `layers`", ("layers",))
                 return
         yield from self.own_problems(model)
 
@@ -151,7 +156,7 @@ class RouterUpcycling(FromDense):
         holding = self.holding(model)
         routers = holding.routers if holding else {site.layer: site.router for site in model.moe}
         keys = "token" if self.keys == "token" else "static"
-        change = {"kind": "mixture_of_routers", "keys": keys, "combine": self.combine}
+        change = {"kind": MIXTURE_OF_ROUTERS, "keys": keys, "combine": self.combine}
         return with_modules(
             holding.config if holding else model.config,
             {site.layer: {inside_layer(routers[site.layer], site.layer): change} for site in self.sites(model)},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from growc.diagnostics import fail
+from growc.files.atomic import write_text
 from growc.growth.open import Opened
 from growc.plan.build import hashes
 from growc.plan.plan import Plan
@@ -20,16 +20,10 @@ def write_plan(plan: Plan, path: Path) -> None:
     Raises:
         GrowcError: it cannot be written (GROW604).
     """
-    aside = path.with_name(path.name + ".partial")
+    if path.resolve() == Path(plan.spec_path).resolve():
+        fail("GROW604", f"{path} is the spec itself", help="choose another file with --out")
     try:
-        try:
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(plan.model_dump_json(by_alias=True, indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            aside.rename(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_text(path, plan.model_dump_json(by_alias=True, indent=1) + "\n")
     except OSError as error:
         fail("GROW604", f"cannot write {path}: {error.strerror}", help="choose another file with --out")
 

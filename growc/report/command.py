@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from growc.diagnostics import fail
-from growc.files.atomic import sync_folder
+from growc.files.atomic import write_text
 from growc.report.html import render
 from growc.report.read import read_runs
 
@@ -29,21 +28,7 @@ def report(run_dirs: Sequence[Path], out: Path | None) -> Path:
     text = render(read_runs(run_dirs))
     path = out or run_dirs[0] / NAME
     try:
-        _write(path, text)
+        write_text(path, text)
     except OSError as error:
         fail("GROW633", f"cannot write {path}: {error.strerror}", help="give another file with --out")
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    aside = path.with_name(path.name + ".partial")
-    try:
-        with aside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync_folder(path.parent)

@@ -29,6 +29,9 @@ from growc.run.journal import events, record
 from growc.run.layout import layout
 from growc.run.worker import OUTCOME, STOP
 
+BEFORE_A_PLAN = frozenset({"lock", "plan.json.partial"})
+"""All that a run may leave in its folder before its plan is there."""
+
 
 def run(
     target: Path,
@@ -93,6 +96,9 @@ def _alone(folder: RunFolder) -> Generator[int]:
     """Hold the run folder: two runs in one folder would write over each other. The kernel gives it up with us."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
+        if not folder.plan.exists() and (strange := {path.name for path in folder.path.iterdir()} - BEFORE_A_PLAN):
+            fail("GROW619", f"{folder.path} is no run folder, and holds {min(strange)}",
+                 help="choose a --run-dir that does not exist or is empty")  # fmt: skip
         lock = (folder.path / "lock").open("w")
     except OSError as error:
         fail("GROW614", f"cannot use {folder.path} as a run folder: {error.strerror}", help="choose another --run-dir")
@@ -108,7 +114,7 @@ def _alone(folder: RunFolder) -> Generator[int]:
 def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str], None]) -> None:
     spec = opened.loaded.spec
     assert spec.data is not None
-    if folder.plan.exists():
+    if folder.plan.exists() and folder.journal.exists():  # a start that was refused is no run yet
         _same(read_plan(folder.plan), plan, folder)
     write_plan(plan, folder.plan)
     (folder.path / STOP).unlink(missing_ok=True)
@@ -120,11 +126,11 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str]
     echo("preparing data")
     vocabulary = min(root.model.config["vocab_size"] for root in opened.models)  # all models read the same tokens
     corpus = prepare(spec.data, vocabulary, folder.data, opened.loaded.base_dir, spec.training.seed)
-    _same_data(folder, corpus)
     for node in opened.graph.nodes:
         if isinstance(node, TrainNode):  # a batch that does not fit is better known before the first stage
             sequences = node.training.batch_tokens // node.sequence_length
             corpus.part(node.data).batch(node.training.seed, 0, sequences, node.sequence_length)
+    _same_data(folder, corpus)
 
 
 def _same_data(folder: RunFolder, corpus: Corpus) -> None:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from growc.diagnostics import GrowcError
+from growc.files.verify import verify
 from growc.model import inspect
 from growc.operators.allocation import Sampling, allocate
 from growc.operators.experts import EXPERT_INITS
@@ -243,6 +245,17 @@ def test_the_model_card_says_what_was_done(tmp_path: Path) -> None:
     assert card.startswith("---\nlicense: mit\n---\n# Tiny\n\n## Growth\n")
     assert "- `expert_upcycling`: factor 2, routing exclusive" in card
     assert "It loads after `import growc` only" in card
+
+
+@pytest.mark.parametrize("name", ["config.json", "growth.json"])
+def test_verify_knows_what_says_what_the_weights_are(tmp_path: Path, name: str) -> None:
+    there = place(tmp_path, "qwen3_moe", {})
+    there.grow(verify=True)
+    verify(there.grown)
+    for spoil in (lambda path: path.write_text("{}"), Path.unlink):
+        spoil(there.grown / name)
+        with pytest.raises(GrowcError, match=f"GROW657.*{name}"):
+            verify(there.grown)
 
 
 @pytest.mark.parametrize("kept", ["model.embed_tokens.weight", "lm_head.weight", "both"])

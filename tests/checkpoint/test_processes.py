@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from transformers import AutoModelForCausalLM
 
@@ -66,6 +67,23 @@ def _forked(act: Callable[[], object]) -> int:
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_interrupted_while_a_child_reads_the_model(tmp_path: Path) -> None:
+    """A signal to the first process alone, as schedulers send it, ends both without a word too many."""
+    there = place(tmp_path, "qwen3_moe", {})
+    command = [sys.executable, "-m", "growc", "grow", there.spec, "--stage", "upcycle"]
+    command += ["--from", there.source, "--to", there.grown]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (found := psutil.Process(child.pid).children()):
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    output, _ = child.communicate(timeout=60)
+    assert (child.returncode, output) == (3, "interrupted\n")
+    assert not any(process.is_running() for process in found)
+    assert not there.grown.exists()
 
 
 @pytest.mark.slow

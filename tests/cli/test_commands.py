@@ -18,6 +18,7 @@ from rich.filesize import decimal
 from growc.cli.main import main
 from growc.diagnostics import CODES
 from growc.operators import OPERATORS, operator
+from tests.families import FAMILIES
 from tests.files.packings import contents, experts
 from tests.operators_cases import EXACT
 from tests.small import spec
@@ -78,6 +79,41 @@ def test_plan_prints_and_saves(growc: Call, tmp_path: Path) -> None:
     assert "~ model.layers.{0-1}.mlp.gate.weight" in done.stdout
     assert f"saved to {out}" in done.stderr
     assert json.loads(out.read_text())["growc_plan"] == 1
+
+
+@pytest.mark.parametrize("place", ["itself", "pipe", "folder", "."])
+def test_a_plan_replaces_nothing_but_files(growc: Call, tmp_path: Path, place: str) -> None:
+    path, out = spec(tmp_path), tmp_path / place
+    written = path.read_bytes()
+    match place:
+        case "itself":
+            out = path
+        case "pipe":
+            os.mkfifo(out)
+        case _:
+            out.mkdir(exist_ok=True)
+    kind = out.stat().st_mode
+    done = growc("plan", path, "--out", out)
+    assert (done.exit_code, "GROW604" in done.output) == (2, True)
+    assert (out.stat().st_mode, path.read_bytes()) == (kind, written)
+
+
+def test_a_plan_goes_where_a_link_leads(growc: Call, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "plan.json")
+    assert growc("plan", spec(tmp_path), "--out", tmp_path / "link").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "plan.json").read_text())["growc_plan"] == 1
+
+
+def test_sequences_longer_than_a_table_of_positions(growc: Call, tmp_path: Path) -> None:
+    longest = FAMILIES["gpt2"]["n_positions"]
+    data = {"train": {"kind": "text", "path": "."}, "sequence_length": 2 * longest}
+    stages = [{"name": "pretrain", "train": {"steps": 2, "batch_tokens": 8 * longest}}]
+    path = spec(tmp_path, "gpt2", data=data, stages=stages, invariants={})
+    done = growc("check", path)
+    assert (done.exit_code, "GROW216" in done.stdout) == (1, True), done.output
+    assert growc("check", path, "--set", f"data.sequence_length={longest}").exit_code == 0
+    assert growc("check", spec(tmp_path, "llama", data=data, stages=stages, invariants={})).exit_code == 0
 
 
 def test_set_overrides_for_check_and_plan(growc: Call, tmp_path: Path) -> None:

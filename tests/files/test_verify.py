@@ -83,7 +83,7 @@ def test_the_manifest_says_where_every_byte_came_from(tmp_path: Path) -> None:
     growth = experts(tmp_path, count=3)
     growth.grow(verify=True)
     manifest = read_json(growth.to / MANIFEST)
-    assert sorted(manifest) == list(manifest) == ["files", "manifest", "sources", "tensors"]
+    assert sorted(manifest) == list(manifest) == ["beside", "files", "manifest", "sources", "tensors"]
     assert list(manifest["tensors"]) == sorted(growth.expected())
     assert str(tmp_path) not in (growth.to / MANIFEST).read_text()
     assert [source["name"] for source in manifest["sources"]] == [Path(s.path).name for s in growth.sources]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -248,13 +249,15 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     assert code_of(error) == "GROW632"
 
 
-@pytest.mark.parametrize("out", ["missing/report.html", "folder"])
+@pytest.mark.parametrize("out", ["missing/report.html", "folder", "folder/..", "pipe"])
 def test_a_report_that_cannot_be_written(run_dir: Path, tmp_path: Path, out: str) -> None:
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(GrowcError) as error:
         report([run_dir], tmp_path / out)
     assert code_of(error) == "GROW633"
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_an_earlier_report_is_replaced(run_dir: Path, tmp_path: Path) -> None:

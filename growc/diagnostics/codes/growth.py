@@ -249,9 +249,10 @@ CODES: dict[str, Code] = {
         "start at random. A setting that changed nothing would be taken for one that did, so it is refused.",
     ),
     "GROW375": Code(
-        "a router that finds experts by domains",
+        "a router that cannot be replaced",
         "`router_upcycling` takes the place of routers that have a row for every expert. Those that `nexus` makes\n"
-        "have an embedding of a domain for each, and a projection that all share.",
+        "have an embedding of a domain for each, and a projection that all share; and those that it made itself\n"
+        "have been replaced already.",
     ),
     "GROW380": Code(
         "A number of experts that cannot stay",

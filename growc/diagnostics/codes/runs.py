@@ -81,6 +81,12 @@ CODES: dict[str, Code] = {
         "the file. Delete the line; a line that a crash cut short is no problem.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW619": Code(
+        "a folder that is no run folder",
+        "The folder of --run-dir has files in it that no run wrote. A run would put its plan, data and stages among\n"
+        "them. Choose a folder that does not exist, or an empty one.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW620": Code(
         "ranks that do not fit the layout",
         "parallel.fsdp times nothing else is the number of ranks, and parallel.ep divides it. Set both to "

@@ -93,6 +93,11 @@ CODES: dict[str, Code] = {
         "top of a model from elsewhere, which growing would leave out. Merge the adapter into the model\n"
         "(`merge_and_unload` of peft), save that, and grow it.",
     ),
+    "GROW216": Code(
+        "Sequences longer than the table of positions",
+        "The model has a learned embedding for each position (GPT-2, OPT), and `data.sequence_length` is\n"
+        "larger than their number. Shorten the sequences, or begin with a model that has more positions.",
+    ),
     "GROW213": Code(
         "A misspelt config key",
         "transformers stores config keys it does not know and goes on with the default of the one that was\n"
