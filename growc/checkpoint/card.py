@@ -40,7 +40,7 @@ def _section(node: GrowNode, before: ModelGraph, after: ModelGraph, loading: str
     return f"""## Growth
 
 This checkpoint was grown from another, not trained from scratch: {total} parameters became {grown}, {active} active
-ones {grown_active}. Stage `{node.stage}`, seed {node.training.seed}; it preserves the model {node.preserves}:
+ones {grown_active}. Stage `{node.stage}`, seed {node.training.seed}; it {node.preserves.in_words}:
 
 {operators}
 

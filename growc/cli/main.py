@@ -94,6 +94,8 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
         code = command.run(target, run_dir, nproc, overrides, allow_code, partial(click.echo, err=True))
         if code is ExitCode.CLEAN:
             session.say(f"report: {report([run_dir], None)}")
+        elif code is ExitCode.INTERRUPTED:
+            click.echo("stopped; the same command goes on from what is saved", err=True)
         session.end(code)
 
 
@@ -171,7 +173,8 @@ def pack(folder: Path, to: Path, workers: int) -> None:
 
         packed, warnings = packing.pack(folder, to, workers=workers, listener=Printer())
         session.warn(warnings)
-        session.say(f"packed: {to}, {decimal(packed.whole)} in {decimal(packed.packed)}")
+        gained = "" if packed.packed < packed.whole else ": it has nothing that is stored once"
+        session.say(f"packed: {to}, {decimal(packed.whole)} in {decimal(packed.packed)}{gained}")
 
 
 @main.command()

@@ -218,8 +218,8 @@ class Arms:
         span = self.loaded.span("stages", position, "train", "balance")
         fail(
             "GROW308",
-            f"stage {self.spec.stages[position].name} balances loss_free, but the routers of {model.model_type} have "
-            "no selection bias",
+            f"stage {self.spec.stages[position].name!r} balances by loss_free, but the routers of {model.model_type} "
+            "have no selection bias",
             help="write balance: {method: auxiliary, rate: 1e-2} under training",
             span=span,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,10 +81,18 @@ def _found(
             source = resolve(model, loaded.base_dir, allow_code=allow_code)
             found[name] = Root(source, inspect(source.config, sequence_length(loaded.spec)), model)
         except GrowcError as error:
-            span = loaded.span(*place, model.source)
-            raise GrowcError(replace(d, span=d.span or span) for d in error.diagnostics) from None
+            raise GrowcError(
+                replace(d, span=d.span or loaded.span(*place, model.source, *_key(model, d.message)))
+                for d in error.diagnostics
+            ) from None
     _reads(found[name].model, loaded)
     return found[name]
+
+
+def _key(model: Model, message: str) -> tuple[str, ...]:
+    """The key of an inline config that a message names, if there is one."""
+    given = model.config if isinstance(model.config, dict) else {}
+    return next(((word,) for word in re.findall(r"\w+", message) if word in given), ())
 
 
 def _reads(model: ModelGraph, loaded: LoadedSpec) -> None:

@@ -128,13 +128,13 @@ def _from_config(given: dict[str, Any] | str | None, base_dir: Path) -> ModelSou
 
 
 def _refuse_misspelt(given: Mapping[str, Any], built: PreTrainedConfig) -> None:
-    """Refuse unknown keys that are nearly a known one which is not given: a hand-written config has typos."""
+    """Refuse unknown keys that are nearly a known one, and very nearly if that is given too: typos by hand."""
     known = {field.name for field in dataclasses.fields(type(built))} | built.attribute_map.keys()
     meant = {key: difflib.get_close_matches(key, known, 1, 0.8) for key in given.keys() - known}
     findings = [
         Diagnostic("GROW213", f"{built.model_type} has no config key {key!r}", help=f"did you mean {near[0]}?")
         for key, near in sorted(meant.items())
-        if near and near[0] not in given
+        if near and (near[0] not in given or difflib.SequenceMatcher(None, key, near[0]).ratio() > 0.9)
     ]
     if findings:
         raise GrowcError(findings)

@@ -39,6 +39,11 @@ class Preserves(StrEnum):
     NEARLY = "nearly"
     NOT = "not"
 
+    @property
+    def in_words(self) -> str:
+        """What is said of a growth."""
+        return "does not preserve the model" if self is Preserves.NOT else f"preserves the model {self}"
+
     def worst(self, other: Preserves) -> Preserves:
         """The class of two operators in a row."""
         order = list(Preserves)

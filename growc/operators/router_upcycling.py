@@ -122,8 +122,8 @@ class RouterUpcycling(FromDense):
             if not _plain(_attention(model, site.layer)):
                 yield Problem(
                     "GROW370",
-                    f"layer {site.layer} has no one attention with query and key projections of their own",
-                    "`sparse_upcycling` draws its routers",
+                    f"layer {site.layer} has no attention whose projections of queries and keys are told apart",
+                    "leave the layer out" if model.moe else "`sparse_upcycling` draws its routers",
                 )
                 return
 

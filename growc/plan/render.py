@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from growc.operators.operator import Preserves
 from growc.operators.work import spoken
 from growc.plan import alike
 from growc.plan.plan import Change, Growth, InvariantRecord, Plan, Size, Stage, Sweep
@@ -45,8 +46,8 @@ def _train(stages: Sequence[Stage]) -> Iterator[str]:
     first = stages[0]
     flops = 3 * first.model.flops_per_token * first.tokens
     each = " each" if len(stages) > 1 else ""
-    amount = f"{first.steps:,} steps, {number(first.tokens).rstrip()} tokens, {number(flops)}FLOPs{each}"
-    yield f"train {_called(stages)}: {amount}"
+    steps = f"{first.steps:,} step{'s' * (first.steps != 1)}"
+    yield f"train {_called(stages)}: {steps}, {number(first.tokens).rstrip()} tokens, {number(flops)}FLOPs{each}"
     yield from _points(stages)
 
 
@@ -68,7 +69,7 @@ def _grow(stages: Sequence[Stage], growth: Mapping[str, Growth], like: Sequence[
     stage, grown = stages[0], growth[stages[0].name]
     known = growth[like[0].name] if like else None
     loads = f"; {grown.loads}" if grown.loads else ""
-    yield f"grow {_called(stages)}: preserves the model {grown.preserves}{loads}"
+    yield f"grow {_called(stages)}: {Preserves(grown.preserves).in_words}{loads}"
     yield from _points(stages)
     for index, (operation, setting) in enumerate(zip(stage.operators, grown.settings, strict=True)):
         layers = len(operation.sites)

@@ -116,7 +116,7 @@ def _index(node: ListNode, step: Step) -> int:
     if step.text.isdecimal():
         # Numbers of more than a few digits are past any list, and Python refuses to read very long ones.
         if len(step.text) > 9 or int(step.text) >= count:
-            have = f"its {count} items are counted from 0" if count else "it is empty"
+            have = f"it has {count}, counted from 0" if count else "it is empty"
             raise _refusal(step, f"the list has no item {quoted(step.text)}", have)
         return int(step.text)
     names = [name.value if isinstance(name := child(item, "name"), Scalar) else None for item in node.items]

@@ -174,7 +174,9 @@ class Spec(Part):
     """A whole `.growth.yaml` file."""
 
     growth: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="version of the language")
-    name: str = Field(min_length=1, max_length=200, description="what the plan is called")
+    name: str = Field(
+        min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="what the plan is called, in one line"
+    )
     model: Model = Field(description="where the first model comes from")
     sources: dict[Name, Model] = Field(
         default={}, description="further models, which stages start from as `from: sources.NAME`"

@@ -127,7 +127,7 @@ def test_a_source_that_cannot_be_built_points_at_its_line(tmp_path: Path) -> Non
     found = caught.value.diagnostics[0]
     assert found.code == "GROW203"
     assert found.span is not None
-    assert "config" in "\n".join(path.read_text(encoding="utf-8").splitlines()[found.span.line - 2 : found.span.line])
+    assert "hidden_size: -32" in path.read_text(encoding="utf-8").splitlines()[found.span.line - 1]
 
 
 def test_loss_free_balancing_needs_a_bias(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_a_misspelt_key_of_an_inline_config(tmp_path: Path, refused: Refused) ->
     found = refused(lambda: resolve(Model(config=misspelt), tmp_path))
     assert [text[:7] for text in found] == ["GROW213"]
     assert "did you mean num_experts_per_tok?" in found[0]
+    both = {**CONFIG, "num_experts_per_token": 1, "moe_layers_norm": 3}
+    assert "did you mean num_experts_per_tok?" in refused(lambda: resolve(Model(config=both), tmp_path))[0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -232,6 +232,7 @@ MISTAKES: dict[str, Mistake] = {
     "negative rate": _of(
         small("{batch_tokens: 128}", "{batch_tokens: 128, optimizer: {name: sgd, lr: §-1}}"), "GROW104"
     ),
+    "name of two lines": _of(small("name: small", 'name: §"a\\nb"'), "GROW104"),
     "infinite": _of(small("b: 0.25", "b: §.inf"), "GROW104"),
     "infinite bound": _of(SMALL + "invariants: {loss: {max_increase: §.inf}}\n", "GROW104"),
     "no devices": _of(SMALL + "parallel: {fsdp: §0}\n", "GROW104"),
@@ -418,7 +419,7 @@ MISTAKES: dict[str, Mistake] = {
     "set without a path": _set("§=3", codes=("GROW020",)),
     "set with an open bracket": _set("stages§[0=3", codes=("GROW020",)),
     "set with two dots": _set("training§..seed=3", codes=("GROW020",)),
-    "set on no item": _set("stages[§7].train.steps=3", codes=("GROW021",), help="3 items"),
+    "set on no item": _set("stages[§7].train.steps=3", codes=("GROW021",), help="it has 3"),
     "set on a huge item": _set(f"stages[§{'9' * 5000}].name=3", codes=("GROW021",)),
     "set on no stage": _set("stages[§wide].train.steps=3", codes=("GROW021",), help="`wider`"),
     "set inside a number": _set("growth.§x=3", codes=("GROW021",)),
