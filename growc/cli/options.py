@@ -32,7 +32,7 @@ overrides = click.option(
 )
 allow_code = click.option("--allow-code", is_flag=True, help="Let the spec's model.module import and run Python code.")
 workers = click.option(
-    "--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that move bytes."
+    "--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads that move bytes."
 )
 output_format = click.option(
     "--output-format",

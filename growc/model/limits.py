@@ -21,7 +21,10 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k")
 GROUPS = ("n_group",)
 
+WIDTHS = ("hidden_size", "intermediate_size", "moe_intermediate_size")
+
 MOST_LAYERS = 10_000
+MOST_WIDTH = 2**20
 MOST_EXPERTS = 100_000
 MOST_OUTPUTS = 2**24
 """More than any model has; a config that asks for more could fill the memory before a tensor is missed."""
@@ -42,7 +45,7 @@ def check(config: PreTrainedConfig) -> None:
     ]
     findings += [
         Diagnostic("GROW203", f"{name} is {fields[name]}", help=f"growc knows models of up to {most:,}")
-        for names, most in ((("num_hidden_layers",), MOST_LAYERS), (EXPERTS, MOST_EXPERTS))
+        for names, most in ((("num_hidden_layers",), MOST_LAYERS), (EXPERTS, MOST_EXPERTS), (WIDTHS, MOST_WIDTH))
         for name in (config.attribute_map.get(name, name) for name in names)
         if isinstance(fields.get(name), int) and fields[name] > most
     ]

@@ -26,6 +26,8 @@ MOE = FAMILIES["qwen3_moe"]
         pytest.param({"model_type": "clip"}, "GROW201", id="no language model"),
         pytest.param({**MOE, "hidden_size": "x"}, "GROW202", id="text for a size"),
         pytest.param({**MOE, "hidden_size": -32}, "GROW203 hidden_size is -32", id="a negative size"),
+        pytest.param({**MOE, "hidden_size": 10**9}, "GROW203 hidden_size is 1000000000", id="more than any model has"),
+        pytest.param({**FAMILIES["gpt2"], "n_embd": 10**9}, "GROW203 n_embd is 1000000000", id="the same by its alias"),
         pytest.param({**MOE, "num_hidden_layers": 0}, "GROW203 num_hidden_layers is 0", id="no layers"),
         pytest.param(
             {**MOE, "num_experts_per_tok": 9}, "GROW203 the router chooses 9", id="more chosen than there are"

@@ -72,6 +72,7 @@ def test_interrupt_saves_and_says_so(unbroken: Path, tmp_path: Path) -> None:
     output, _ = child.communicate(timeout=120)
     assert child.returncode == 3, output
     assert "Traceback" not in output
+    assert output.endswith("stopped; the same command goes on from what is saved\n")
     tiny.run(path, tmp_path / "run", 2)
     expected, seen = tiny.tensors(unbroken / END), tiny.tensors(tmp_path / "run" / END)
     assert all(torch.equal(expected[name], seen[name]) for name in expected)
