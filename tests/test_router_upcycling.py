@@ -234,6 +234,8 @@ def test_routers_of_mixtures_are_replaced_and_experts_stay(family: str, way: str
         ("deepseek_v3", {}, ["GROW370"]),
         ("mixtral", {"experts": 4, "top_k": 1}, ["GROW372", "GROW372"]),
         ("mixtral", {"layers": [7]}, ["GROW302"]),
+        ("mixtral", {"layers": [0, 0]}, ["GROW302"]),
+        ("qwen3", {"layers": [1, 1]}, ["GROW351"]),
         ("qwen3", {"combine": "per_router_keys", "keys": "token"}, ["GROW373"]),
         ("qwen3", {"layers": [7]}, ["GROW351"]),
         ("qwen3", {"batches": 3}, ["GROW374"]),

@@ -76,12 +76,16 @@ class FromDense(Operator):
             message = f"{model.model_type} has no dense feed-forward network that growc can find"
             yield Problem("GROW350", message, "choose a dense source; `expert_upcycling` grows mixtures of experts")
             return
-        for position, layer in enumerate(() if isinstance(self.layers, str) else self.layers):
+        asked = [] if isinstance(self.layers, str) else self.layers
+        for position, layer in enumerate(asked):
             if layer not in dense:
                 known = f"dense layers: {', '.join(map(str, dense))}"
                 yield Problem(
                     "GROW351", f"layer {layer} has no dense feed-forward network", known, ("layers", position)
                 )
+                return
+            if layer in asked[:position]:
+                yield Problem("GROW351", f"layer {layer} is given twice", "give it once", ("layers", position))
                 return
         if not self.networks(model):
             yield Problem("GROW351", "every second dense layer is none, of one", "write layers: all", ("layers",))

@@ -95,6 +95,9 @@ class RouterUpcycling(FromDense):
             known = f"layers with experts: {', '.join(map(str, _layers(model.moe)))}"
             yield Problem("GROW302", f"layer {[*missing, '1 of 1'][0]} has no experts", known, ("layers",))
             return
+        if not isinstance(self.layers, str) and len(set(self.layers)) < len(self.layers):
+            yield Problem("GROW302", "a layer is given twice", "give it once", ("layers",))
+            return
         for site in model.moe:
             path = inside_layer(site.router, site.layer)
             kind = modules_of(model.config, site.layer).get(path, {}).get("kind")

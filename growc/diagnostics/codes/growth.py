@@ -167,8 +167,8 @@ CODES: dict[str, Code] = {
     ),
     "GROW351": Code(
         "a layer that cannot become a mixture",
-        "`layers` names a layer without a dense feed-forward network, or every second one of a single layer. The\n"
-        "message lists the dense layers; they are counted from 0.",
+        "`layers` names a layer without a dense feed-forward network, or one twice, or every second one of a single\n"
+        "layer. The message lists the dense layers; they are counted from 0.",
     ),
     "GROW352": Code(
         "more experts for a token than there are",
