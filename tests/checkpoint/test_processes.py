@@ -76,7 +76,7 @@ def test_interrupted_while_a_child_reads_the_model(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "growc", "grow", there.spec, "--stage", "upcycle"]
     command += ["--from", there.source, "--to", there.grown]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not (found := psutil.Process(child.pid).children()):
+    while not (found := psutil.Process(child.pid).children()) or found[0].cpu_times().user < 0.5:
         assert child.poll() is None
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
