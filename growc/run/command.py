@@ -29,9 +29,6 @@ from growc.run.journal import events, record
 from growc.run.layout import layout
 from growc.run.worker import OUTCOME, STOP
 
-BEFORE_A_PLAN = frozenset({"lock", "plan.json.partial"})
-"""All that a run may leave in its folder before its plan is there."""
-
 
 def run(
     target: Path,
@@ -96,7 +93,7 @@ def _alone(folder: RunFolder) -> Generator[int]:
     """Hold the run folder: two runs in one folder would write over each other. The kernel gives it up with us."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        if not folder.plan.exists() and (strange := {path.name for path in folder.path.iterdir()} - BEFORE_A_PLAN):
+        if not folder.plan.exists() and (strange := _strange(folder.path)):
             fail("GROW619", f"{folder.path} is no run folder, and holds {min(strange)}",
                  help="choose a --run-dir that does not exist or is empty")  # fmt: skip
         lock = (folder.path / "lock").open("w")
@@ -109,6 +106,11 @@ def _alone(folder: RunFolder) -> Generator[int]:
             fail("GROW613", f"another process is running in {folder.path}",
                  help="wait for it, stop it, or choose another --run-dir")  # fmt: skip
         yield lock.fileno()
+
+
+def _strange(folder: Path) -> list[str]:
+    """What a run should not write beside: folders, and models. A log may be there."""
+    return [path.name for path in folder.iterdir() if path.is_dir() or path.name == "config.json"]
 
 
 def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str], None]) -> None:

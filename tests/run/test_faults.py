@@ -37,12 +37,16 @@ def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
     _refused(tiny.run(path, tmp_path / "run", code=2), "GROW615")
     (tmp_path / "file").write_text("", encoding="utf-8")
     _refused(tiny.run(path, tmp_path / "file", code=2), "GROW614")
-    _refused(tiny.run(path, tmp_path / "corpus", code=2), "GROW619")
+    for strange in ("config.json", "folder"):
+        (tmp_path / strange / strange).mkdir(parents=True)
+        _refused(tiny.run(path, tmp_path / strange, code=2), "GROW619")
 
 
 @pytest.mark.slow
 def test_a_start_that_was_refused_takes_no_folder(tmp_path: Path) -> None:
     path = tiny.spec(tmp_path, stages=ONE)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/log").touch()
     for mistake in ("data.train.path=nowhere", "training.batch_tokens=1024000"):
         tiny.run(path, tmp_path / "run", 1, mistake, code=2 if "path" in mistake else 1)
     tiny.run(path, tmp_path / "run")

@@ -83,8 +83,8 @@ CODES: dict[str, Code] = {
     ),
     "GROW619": Code(
         "a folder that is no run folder",
-        "The folder of --run-dir has files in it that no run wrote. A run would put its plan, data and stages among\n"
-        "them. Choose a folder that does not exist, or an empty one.",
+        "The folder of --run-dir has folders in it that no run wrote, or a model. A run would put its plan, data and\n"
+        "stages among them. Choose a folder that does not exist, or one with logs at most.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW620": Code(
