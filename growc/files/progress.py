@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.filesize import decimal
-
 BAR = 24
 """Characters of the bar."""
 
@@ -69,6 +67,8 @@ class Printer:
 
 def line(progress: Progress, *, bar: bool) -> str:
     """Progress in words."""
+    from rich.filesize import decimal
+
     share = progress.done / progress.total if progress.total else 1.0
     drawn = f" [{'#' * int(share * BAR):<{BAR}}]" if bar else ""
     left = f"  {_clock(progress.left)} left" if progress.left is not None and share < 1 else ""

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from rich.filesize import decimal
-
 from growc.diagnostics import fail
 from growc.files.planfile import plan_key
 
@@ -117,6 +115,8 @@ def check_space(folder: Path, size: int) -> None:
     """Refuse to write `size` bytes where there is no room for them (GROW643)."""
     free = free_space(folder)
     if free < size:
+        from rich.filesize import decimal
+
         fail(
             "GROW643",
             f"the new checkpoint takes {decimal(size)}, and the disk of {folder} has {decimal(free)} free",

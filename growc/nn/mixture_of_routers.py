@@ -98,7 +98,8 @@ class MixtureOfRouters(nn.Module):
         siblings = cast(Siblings | None, getattr(self, "siblings", None))
         if siblings is None:
             return weights.log()
-        return weights.log() - (1 - cast(float, getattr(self, "open", 0.0))) * siblings.sizes(scores.device).log()
+        sizes = siblings.sizes(scores.device).to(scores.dtype)
+        return weights.log() - (1 - cast(float, getattr(self, "open", 0.0))) * sizes.log()
 
     def draw(self, std: float) -> None:
         """Fresh weights."""
