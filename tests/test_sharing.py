@@ -161,7 +161,8 @@ def test_a_folder_loads_and_gives_the_same_logits(op: str, family: str, case: st
     assert "have modules that it has no class for" in loads(again.config.to_dict())
     ids = tokens(model, seed=1)
     with torch.no_grad():
-        assert torch.equal(logits(model, ids), logits(again.eval(), ids))
+        # Loaded tensors may lie otherwise in memory, and sums be taken in another order.
+        torch.testing.assert_close(logits(again.eval(), ids), logits(model, ids), rtol=0, atol=1e-12)
     assert inspect(again.config.to_dict(), LENGTH).tensors == step.grown.tensors
 
 
