@@ -73,7 +73,10 @@ def _files(folder: Path) -> dict[str, bytes]:
 def test_interrupted_while_a_child_reads_the_model(tmp_path: Path) -> None:
     """A signal to the first process alone, as schedulers send it, ends both without a word too many."""
     there = place(tmp_path, "qwen3_moe", {})
-    command = [sys.executable, "-m", "growc", "grow", there.spec, "--stage", "upcycle"]
+    # A shell that runs the tests in the background has them ignore SIGINT, and what they start too.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{listening}; from growc.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "grow", there.spec, "--stage", "upcycle"]
     command += ["--from", there.source, "--to", there.grown]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while not (found := psutil.Process(child.pid).children()) or found[0].cpu_times().user < 0.5:
