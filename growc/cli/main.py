@@ -173,7 +173,7 @@ def pack(folder: Path, to: Path, workers: int) -> None:
 
         packed, warnings = packing.pack(folder, to, workers=workers, listener=Printer())
         session.warn(warnings)
-        gained = "" if packed.packed < packed.whole else ": it has nothing that is stored once"
+        gained = "" if packed.packed < packed.whole else ": nothing is gained"
         session.say(f"packed: {to}, {decimal(packed.whole)} in {decimal(packed.packed)}{gained}")
 
 

@@ -12,8 +12,10 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from rich.filesize import decimal
+from safetensors.torch import save_file
 
 from growc.cli.main import main
 from growc.diagnostics import CODES
@@ -183,6 +185,9 @@ def test_pack_and_unpack(growc: Call, tmp_path: Path) -> None:
     done = growc("unpack", case.packed, "--to", case.back)
     assert (done.exit_code, done.stdout) == (0, f"unpacked: {case.back}\n")
     assert contents(case.back) == contents(case.source)
+    (tmp_path / "single").mkdir()
+    save_file({"w": torch.arange(16.0)}, tmp_path / "single/model.safetensors")
+    assert growc("pack", tmp_path / "single", "--to", tmp_path / "larger").stdout.endswith(": nothing is gained\n")
     (case.source / "growth.json").write_text("{")
     done = growc("pack", case.source, "--to", tmp_path / "again")
     assert (done.exit_code, "GROW670" in done.stderr) == (0, True)

@@ -37,8 +37,10 @@ def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
     _refused(tiny.run(path, tmp_path / "run", code=2), "GROW615")
     (tmp_path / "file").write_text("", encoding="utf-8")
     _refused(tiny.run(path, tmp_path / "file", code=2), "GROW614")
-    for strange in ("config.json", "folder"):
-        (tmp_path / strange / strange).mkdir(parents=True)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "work/folder").mkdir(parents=True)
+    for strange in ("model", "work"):
         _refused(tiny.run(path, tmp_path / strange, code=2), "GROW619")
 
 
