@@ -55,9 +55,10 @@ def test_a_start_that_was_refused_takes_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_two_runs_at_once_in_one_folder(tmp_path: Path) -> None:
     path = tiny.spec(tmp_path, stages=[{"name": "pretrain", "train": {"steps": 4000, "data": "pretrain"}}])
-    child = tiny.start(path, tmp_path / "run")
+    child = tiny.start_process(path, tmp_path / "run")
     while not tiny.rows(tmp_path / "run", "pretrain"):
         assert child.poll() is None
         time.sleep(0.05)

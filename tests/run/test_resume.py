@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests import pool
 from tests.run import tiny
 
 pytestmark = pytest.mark.slow
@@ -21,6 +24,7 @@ ADAM = {
     "checkpoint_every": 3,
 }
 END = "stages/cpt/checkpoint/training"
+Start = Callable[..., "pool.Forked | subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +34,24 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def _cut_off(folder: Path, stage: str, step: int, **changes: Any) -> Path:
+def _cut_off(folder: Path, stage: str, step: int, start: Start = tiny.start, **changes: Any) -> Path:
     """Kill a run of two ranks once `stage` has done `step` steps."""
     path = tiny.spec(folder, **changes)
-    child = tiny.start(path, folder / "run", 2)
+    child = start(path, folder / "run", 2)
     tiny.kill_when(child, lambda: max(tiny.rows(folder / "run", stage), default=0) >= step)
     assert not (folder / "run" / "summary.json").exists()
     return path
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "cpt"])
-def test_killed_and_resumed_on_the_same_layout_ends_bit_equal(unbroken: Path, tmp_path: Path, stage: str) -> None:
-    path = _cut_off(tmp_path, stage, 5, training=ADAM)
+@pytest.mark.parametrize(
+    ("stage", "start"),
+    [("pretrain", tiny.start), pytest.param("cpt", tiny.start_process, marks=pytest.mark.process)],
+    ids=["pretrain", "cpt-processes"],
+)
+def test_killed_and_resumed_on_the_same_layout_ends_bit_equal(
+    unbroken: Path, tmp_path: Path, stage: str, start: Start
+) -> None:
+    path = _cut_off(tmp_path, stage, 5, start, training=ADAM)
     output = tiny.run(path, tmp_path / "run", 2)
     assert "resumed at step" in output
     expected, seen = tiny.tensors(unbroken / END), tiny.tensors(tmp_path / "run" / END)
@@ -63,9 +73,10 @@ def test_killed_and_resumed_on_another_layout_ends_alike(
         assert tiny.rows(tmp_path / "run", stage) == pytest.approx(tiny.rows(folder / "run", stage), rel=1e-5)
 
 
+@pytest.mark.process
 def test_interrupt_saves_and_says_so(unbroken: Path, tmp_path: Path) -> None:
     path = tiny.spec(tmp_path, training=ADAM)
-    child = tiny.start(path, tmp_path / "run", 2)
+    child = tiny.start_process(path, tmp_path / "run", 2)
     while max(tiny.rows(tmp_path / "run", "pretrain"), default=0) < 2:
         assert child.poll() is None
     child.send_signal(signal.SIGINT)

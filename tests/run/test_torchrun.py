@@ -11,7 +11,7 @@ import pytest
 
 from tests.run import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 DIVERGING = {"batch_tokens": 256, "optimizer": {"name": "sgd", "lr": 1e30}}
 

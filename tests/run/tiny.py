@@ -19,6 +19,7 @@ import yaml
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as load_dcp
 
+from tests import pool
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 
@@ -79,18 +80,27 @@ def with_parts(path: Path, parts: dict[str, float]) -> Path:
     return path
 
 
-def start(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str) -> subprocess.Popen[str]:
-    """Start `growc run` as a user would, one thread a rank."""
-    command = [sys.executable, "-m", "growc", "run", str(spec_path), "--run-dir", str(run_dir)]
-    command += ["--nproc", str(nproc), *(part for override in overrides for part in ("--set", override))]
+def start(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str) -> pool.Forked:
+    """Start `growc run` in the pool, one thread a rank."""
+    command = _command(spec_path, run_dir, nproc, overrides)
+    return pool.start(command, {**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def start_process(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str) -> subprocess.Popen[str]:
+    """Start `growc run` as a user would, one thread a rank: for tests marked `process`."""
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "growc", *_command(spec_path, run_dir, nproc, overrides)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
+
+
+def _command(spec_path: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...]) -> list[str]:
+    words = ["run", str(spec_path), "--run-dir", str(run_dir), "--nproc", str(nproc)]
+    return [*words, *(part for override in overrides for part in ("--set", override))]
 
 
 def run(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str, code: int = 0) -> str:
@@ -101,7 +111,7 @@ def run(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str, code: i
     return output
 
 
-def kill_when(child: subprocess.Popen[str], ready: Callable[[], bool], *, limit: float = 120) -> None:
+def kill_when(child: subprocess.Popen[str] | pool.Forked, ready: Callable[[], bool], *, limit: float = 120) -> None:
     """SIGKILL the launcher and every rank as soon as `ready` says so."""
     end = time.monotonic() + limit
     while not ready():
