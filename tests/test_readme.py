@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
+
 from growc.spec import load
+from tests.command_line import growc
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,12 +23,11 @@ def test_the_spec_is_one(tmp_path: Path) -> None:
     assert load(path).spec.stages[0].name == "upcycle"
 
 
-def test_the_plan_is_the_one_that_is_printed() -> None:
+def test_the_plan_is_the_one_that_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     shown = re.search(r"```text\n(quickstart\n.*?)```", TEXT, re.DOTALL)
     assert shown is not None
-    command = [sys.executable, "-m", "growc", "plan", "specs/quickstart.growth.yaml"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert shown[1].strip() == printed.strip()
+    assert shown[1].strip() == growc("plan", "specs/quickstart.growth.yaml").stdout.strip()
 
 
 def test_commands_and_files_exist() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from growc.checks.findings import Context, Findings, Invariant, strictest
+from growc.checks.findings import Context, Findings, Invariant, bound, strictest
 from growc.checks.twin import Twin, logits, loss, tokens, twin_of
 from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
 from growc.growth.graph import GrowNode
@@ -44,10 +44,16 @@ class Proof:
 
     def __str__(self) -> str:
         if self.claim is Preserves.EXACTLY:
-            return f"exactly: on the float64 twin logits move by {self.logit_gap:.1e} at most"
+            return f"exactly: on the float64 twin logits move by {_in_words(self.logit_gap)}"
         if self.law_gap is None:
-            return f"{self.claim}: the loss of an untrained float64 twin moves by {self.loss_change:+.1e}"
-        return f"{self.claim}: the float64 twin's loss is {abs(self.law_gap):.1e} from the K_eff law's"
+            change = _in_words(self.loss_change, "+.1e")
+            return f"{self.claim}: the loss of an untrained float64 twin moves by {change}"
+        return f"{self.claim}: the float64 twin's loss is {_in_words(abs(self.law_gap))} from the K_eff law's"
+
+
+def _in_words(gap: float, digits: str = ".1e") -> str:
+    most = bound("preservation", gap)
+    return f"less than {most:.0e}" if most else f"{gap:{digits}}"
 
 
 def check(context: Context) -> Findings:
@@ -81,17 +87,18 @@ def _proved(node: GrowNode) -> Findings:
     if value is None:
         return Findings()
     status = "held" if proof.holds else "broken"
-    invariant = Invariant("preservation", node.name, status, abs(value), limit, str(proof))
+    told = bound("preservation", value, limit) or abs(value)
+    invariant = Invariant("preservation", node.name, status, told, limit, str(proof))
     return Findings(() if proof.holds else (_refuted(node, proof, span),), (invariant,))
 
 
 def _refuted(node: GrowNode, proof: Proof, span: Span) -> Diagnostic:
     message = (
         f"{node.name} claims to preserve the model {proof.claim}, but on the float64 twin logits move by "
-        f"{proof.logit_gap:.1e} and the loss by {proof.loss_change:+.1e}"
+        f"{_in_words(proof.logit_gap)} and the loss by {_in_words(proof.loss_change, '+.1e')}"
     )
     if proof.law_gap is not None:
-        message += f", {abs(proof.law_gap):.1e} from what the K_eff law predicts"
+        message += f", {_in_words(abs(proof.law_gap))} from what the K_eff law predicts"
     return Diagnostic("GROW405", message, "the family routes in a way that the operator does not know", span)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from growc.checks import Invariant
+from growc.checks.findings import ROUNDING
 from growc.diagnostics import Diagnostic, Severity, Span
 
 
@@ -52,6 +53,11 @@ class InvariantRecord(Part):
     value: float | None
     limit: float | None
     detail: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the value is a bound, below which there is only rounding."""
+        return self.value in ROUNDING.get(self.name, ())
 
     @classmethod
     def of(cls, invariant: Invariant) -> InvariantRecord:

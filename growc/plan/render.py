@@ -126,6 +126,8 @@ def invariant_lines(invariants: Iterable[InvariantRecord]) -> Iterator[str]:
 def _value(invariant: InvariantRecord) -> str:
     show = _UNITS.get(invariant.name, "{:.1e}".format)
     value = "not yet measured" if invariant.value is None else show(invariant.value)
+    if invariant.bounded:
+        value = f"below {invariant.value:.0e}"
     return value if invariant.limit is None else f"{value}, limit {show(invariant.limit)}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from growc.checks.findings import bound
+
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
 """Stands where there is no number."""
@@ -17,9 +19,15 @@ def loss(value: float | None, digits: int = 3) -> str:
 
 
 def change(value: float | None) -> str:
-    """A difference of losses in nats, with its sign; small ones in powers of ten."""
+    """A difference of losses in nats, with its sign; of what is rounding alone, only that."""
     if value is None:
         return NONE
+    most = bound("loss", value)
+    return f"below {most:.0e}" if most else signed(value)
+
+
+def signed(value: float) -> str:
+    """A number with its sign, as on an axis; small ones in powers of ten."""
     if value == 0 or not math.isfinite(value):
         return _minus(f"{value:+.0f}")
     return _minus(f"{value:+.4f}" if abs(value) >= 1e-3 else f"{value:+.1e}")

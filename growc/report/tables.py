@@ -200,7 +200,8 @@ def invariant_rows(run: Run) -> list[InvariantRow]:
 def _invariant(records: list[InvariantRecord]) -> InvariantRow:
     worst = max(records, key=lambda i: -inf if i.value is None else i.value)
     stage, i = alike.called([each.stage for each in records]), worst
-    return InvariantRow(*_MARKS[i.status], i.name, stage, _value(i.name, i.value), _limit(i.name, i.limit), i.detail)
+    value = f"below {i.value:.0e}" if i.bounded else _value(i.name, i.value)
+    return InvariantRow(*_MARKS[i.status], i.name, stage, value, _limit(i.name, i.limit), i.detail)
 
 
 def _value(name: str, value: float | None) -> str:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from growc.checks.findings import bound
 from growc.run.grow import DryRun, Prediction
 from growc.run.skipping import Skipping
+
+
+def change_says(nats: float, digits: str = "+.1e") -> str:
+    """The change of a loss; its digits only where they are more than rounding."""
+    most = bound("loss", nats)
+    return f"by less than {most:.0e} nats" if most else f"{nats:{digits}} nats"
 
 
 def prediction_says(before: float, prediction: Prediction) -> str:
@@ -12,7 +19,7 @@ def prediction_says(before: float, prediction: Prediction) -> str:
     loss = float(prediction.losses.mean())
     return (
         f"plain duplication would meet {mean:.2f} different experts per token (K_eff) and move the validation loss "
-        f"{before:.4f} -> {loss:.4f} ({loss - before:+.4f} nats, predicted on the source)"
+        f"{before:.4f} -> {loss:.4f} ({change_says(loss - before, '+.4f')}, predicted on the source)"
     )
 
 
@@ -22,7 +29,7 @@ def dry_run_says(before: float, dry: DryRun) -> str:
     loss = float(dry.losses.mean())
     return (
         f"free siblings would collide in {min(rates):.1%} to {max(rates):.1%} of the selections of a layer and move "
-        f"the validation loss {before:.4f} -> {loss:.4f} ({loss - before:+.4f} nats, by a dry run)"
+        f"the validation loss {before:.4f} -> {loss:.4f} ({change_says(loss - before, '+.4f')}, by a dry run)"
     )
 
 
@@ -32,5 +39,5 @@ def skipping_says(before: float, skipping: Skipping) -> str:
     loss = float(skipping.losses.mean())
     return (
         f"dynamic skipping would leave out {min(shares):.1%} to {max(shares):.1%} of the expert calls of a layer and "
-        f"move the validation loss {before:.4f} -> {loss:.4f} ({loss - before:+.4f} nats, measured)"
+        f"move the validation loss {before:.4f} -> {loss:.4f} ({change_says(loss - before, '+.4f')}, measured)"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from growc.checks.findings import Context, Findings, Invariant, strictest
+from growc.checks.findings import Context, Findings, Invariant, bound, strictest
 from growc.diagnostics import Diagnostic, Severity, fail
 from growc.growth.graph import GrowNode, State
 from growc.operators.release_siblings import ReleaseSiblings
@@ -95,8 +95,9 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
     increase = float(after - before)
     limit, loaded = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase) or (None, None)
     broken = limit is not None and not increase <= limit  # a NaN does not pass
+    told = bound("loss", increase, limit) or increase
     invariant = Invariant(
-        "loss", node.name, "broken" if broken else "held", increase, limit,
+        "loss", node.name, "broken" if broken else "held", told, limit,
         f"measured {float(before):.4f} -> {float(after):.4f}; {detail}",
     )  # fmt: skip
     finding = Diagnostic(

@@ -35,7 +35,7 @@ from growc.run.data import Corpus, Tokens
 from growc.run.distribute import build_model, named_state
 from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
-from growc.run.foretold import dry_run_says, prediction_says, skipping_says
+from growc.run.foretold import change_says, dry_run_says, prediction_says, skipping_says
 from growc.run.grow import Place, Windows
 from growc.run.journal import append_rows, events, record
 from growc.run.layout import Layout
@@ -207,7 +207,7 @@ class Runner:
         result["val_losses"] = after.tolist()
         result["seconds"] = time.perf_counter() - began
         increase = float((after - before).mean())
-        self._say(node.name, f"validation loss {before.mean():.6f} -> {after.mean():.6f} ({increase:+.1e} nats)")
+        self._say(node.name, f"validation loss {before.mean():.6f} -> {after.mean():.6f} ({change_says(increase)})")
         if not math.isfinite(after.mean()):
             fail(
                 "GROW453",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from growc.checks import Context, Findings, Invariant, loss, run_checks
+from growc.checks.findings import ROUNDING, bound
 from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
 from growc.growth.graph import GrowNode
 from growc.growth.rewrite import Rewrite
@@ -32,8 +36,28 @@ def test_a_sound_spec_has_no_findings_and_an_invariant_of_each_kind(tmp_path: Pa
     assert {i.stage for i in findings.invariants} == {"upcycle"}
     assert found["loss"].value is None
     assert found["loss"].limit == 1e-5
-    assert found["preservation"].value is not None
-    assert found["preservation"].value <= 1e-5
+    assert found["preservation"].value == 1e-12, "a bound: rounding differs from machine to machine"
+
+
+@given(st.floats(-1e-9, 1e-9))
+def test_no_digit_of_rounding_is_told(value: float) -> None:
+    for name, bounds in ROUNDING.items():
+        told = bound(name, value)
+        assert told in bounds
+        assert abs(value) <= told
+    exact, nearly = (loss.Proof(claim, abs(value), value, value) for claim in (Preserves.EXACTLY, Preserves.NEARLY))
+    unlawful = loss.Proof(Preserves.NOT, 1.0, value, None)
+    for proof in (exact, nearly, unlawful):
+        assert str(proof).count("less than 1e-12") + str(proof).count("less than 1e-09") == 1
+        assert re.findall("e-[0-9]+", str(proof)) in (["e-12"], ["e-09"])
+
+
+@given(st.floats(min_value=2e-9, allow_infinity=False), st.booleans())
+def test_what_is_more_than_rounding_is_told_in_digits(size: float, falls: bool) -> None:
+    value = -size if falls else size
+    assert bound("preservation", value) is None
+    assert bound("preservation", 0.0, 1e-13) is None, "no bound lies within the limit"
+    assert f"{value:+.1e}" in str(loss.Proof(Preserves.NOT, 1.0, value, None))
 
 
 def test_what_a_spec_does_not_bound_is_not_listed(tmp_path: Path) -> None:

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from growc.checks import loss
 from growc.checks.twin import Twin
-from growc.cli.main import main
 from growc.growth.open import open_spec
 from growc.plan.alike import called, points, split, starts
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
 from growc.plan.render import render
+from tests.command_line import growc
 from tests.run import tiny
 
 SWEEP: dict[str, Any] = {
@@ -112,7 +111,7 @@ def test_every_source_of_a_sweep_counts_in_its_plan(tmp_path: Path) -> None:
 
 
 def test_json_of_a_sweep_has_the_keys_of_the_contract(spec: Path) -> None:
-    result = CliRunner().invoke(main, ["plan", str(spec), "--output-format", "json"])
+    result = growc("plan", spec, "--output-format", "json")
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)
     assert shown.keys() == {"name", "stages", "cost", "diagnostics", "invariants"}

@@ -28,10 +28,11 @@ def test_counts(value: float | None, text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (1.3e-9, "+1.3e-09"),
-        (-8e-10, "\N{MINUS SIGN}8.0e-10"),
+        (1.3e-6, "+1.3e-06"),
+        (-8e-5, "\N{MINUS SIGN}8.0e-05"),
+        (-8e-10, "below 1e-06"),
         (0.31391, "+0.3139"),
-        (0.0, "+0"),
+        (0.0, "below 1e-06"),
         (float("nan"), "+nan"),
         (None, "\N{EN DASH}"),
     ],

@@ -1,17 +1,19 @@
-"""Branches that are trained apart and mixed, under real processes: weights, data, records, and a kill in any stage."""
+"""Branches that are trained apart and mixed, on two ranks: weights, data, records, and a kill in any stage."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from growc.checkpoint.command import grow
+from growc.checkpoint.prepare import prepare
+from growc.checkpoint.request import Request
 from growc.checkpoint.training import TRAINING
+from growc.diagnostics import GrowcError
 from growc.report.read import read_runs
 from tests.run import tiny
 
@@ -107,10 +109,8 @@ def test_checkpoints_are_mixed_as_sources(unbroken: Path, tmp_path: Path) -> Non
     assert 0 < len(mixed) < len(math), "moments are reset"
     for name, value in mixed.items():
         torch.testing.assert_close(value, (math[name] + code[name]) / 2)
-    call = ["grow", str(path), "--stage", "mix", "--from", folders["math"], "--to", str(tmp_path / "out")]
-    refused = subprocess.run([sys.executable, "-m", "growc", *call], capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert "GROW662" in refused.stdout + refused.stderr
+    with pytest.raises(GrowcError, match="GROW662"):
+        grow(Request(path, "mix", Path(folders["math"]), tmp_path / "out"), prepare)
 
 
 @pytest.mark.parametrize("stage", ["math", "code", "on"])

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from growc.report.courses import Band, Course, Kind, band, course, difference, growth_at
 from growc.report.history import Floats, Trail
-from growc.report.numbers import change, loss, tick
+from growc.report.numbers import change, loss, signed, tick
 from growc.report.palette import INK, MUTED, Look, look_of
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
 from growc.report.sweep import Group
@@ -192,7 +192,7 @@ def _paint(axes: Axes, panel: _Panel, everyone: Sequence[Band], limits: tuple[fl
     _tokens(axes, 3)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     if against:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: change(value) if abs(value) > 1e-12 else "0"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value) if abs(value) > 1e-12 else "0"))
 
 
 def _envelope(bands: Sequence[Band]) -> tuple[Floats, Floats, Floats]:

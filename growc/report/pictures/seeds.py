@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from growc.report.history import CONTROLS, Floats
-from growc.report.numbers import change, loss
+from growc.report.numbers import loss, signed
 from growc.report.palette import INK, MUTED, SURFACE, look_of
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
 from growc.report.sweep import Group
@@ -44,7 +44,7 @@ def ends(groups: Sequence[Group], suffix: str = "") -> Picture | None:
         if paired:
             _panel(panels[1], shown, differences, named=narrow, above=narrow)
             panels[1].set_title("Against the source alone, seed by seed")
-            panels[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: change(value) if value else "0"))
+            panels[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value) if value else "0"))
             source = look_of("fixed_source")
             panels[1].axvline(0, color=source.colour, linestyle=source.dashes, linewidth=1.2, zorder=1)
         for axes in panels:
