@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -135,26 +136,27 @@ def _report(waiting: dict[int, socket.socket]) -> None:
         if not pid:
             return
         client = waiting.pop(pid)
-        try:
+        with suppress(BrokenPipeError):  # a test may go without waiting
             client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-        except BrokenPipeError:
-            pass  # the test has gone without waiting
         client.close()
 
 
 def _fork(client: socket.socket) -> int:
     content, files, _, _ = socket.recv_fds(client, BOUND, 1)
-    request: dict[str, Any] = json.loads(content)
     pid = os.fork()
-    if pid:
-        os.close(files[0])
-        client.sendall(f"{pid}\n".encode())
-        return pid
+    if not pid:
+        _become_launcher(json.loads(content), files[0])
+    os.close(files[0])
+    client.sendall(f"{pid}\n".encode())
+    return pid
+
+
+def _become_launcher(request: dict[str, Any], output: int) -> NoReturn:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
-    os.dup2(files[0], 1)
-    os.dup2(files[0], 2)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     os.closerange(3, 256)
     _exits(lambda: _launch(request["command"], request["environment"], request["folder"]))
 
@@ -241,7 +243,7 @@ def _ranks(ranks: int, run_dir: str, environment: dict[str, str], allow_code: bo
                     os.close(r)
             _exits(lambda reads=reads, rank=rank: _rank(reads, rank, ranks, run_dir, allow_code))
         pids[pid] = rank
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     store = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     for reads, writes in pipes:

@@ -10,8 +10,9 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.branches import BranchExperts
+from growc.operators.example import Example
 from growc.operators.grown_config import ATTENTION_EXPERTS, with_modules
-from growc.operators.operator import Growable, Moments, Paper, Problem, Role, Target
+from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Role, Target
 from growc.operators.sites import AttentionSite, Gates, Holding
 from growc.programs import Expr, Source, of_parent
 
@@ -115,3 +116,14 @@ def _apart(model: Growable, attention: AttentionSite) -> bool:
 def _module(path: str) -> str:
     """The module that a module is a part of."""
     return path.rpartition(".")[0]
+
+
+EXAMPLES = {
+    "plain": Example({}, Preserves.NOT, source="dense", parents=3),
+    "shared": Example(
+        {"kv": "shared", "gates": "renormalised", "top_k": 2, "optimizer_state": "gradient"},
+        Preserves.NOT,
+        source="dense",
+        parents=3,
+    ),
+}

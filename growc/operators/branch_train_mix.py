@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from growc.operators.branches import BranchExperts
-from growc.operators.operator import Paper
+from growc.operators.example import Example
+from growc.operators.operator import Paper, Preserves
 
 
 class BranchTrainMix(BranchExperts):
@@ -22,3 +23,12 @@ class BranchTrainMix(BranchExperts):
 
     op: ClassVar = "branch_train_mix"
     paper: ClassVar = Paper("2403.07816", "Branch-Train-MiX", 2024)
+
+
+EXAMPLES = {
+    "plain": Example({}, Preserves.NOT, source="dense", parents=3),
+    "alternate": Example(
+        {"layers": "alternate", "optimizer_state": "gradient"}, Preserves.NOT, source="dense", parents=3
+    ),
+    "softmax": Example({"gates": "softmax", "optimizer_state": "reset_new"}, Preserves.NOT, source="dense", parents=3),
+}

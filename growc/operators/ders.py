@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from growc.operators.dense_to_moe import DenseToMoe
+from growc.operators.example import Example
 from growc.operators.grown_config import DELTAS, EXPERTS, RENORMALISED, TOP_K, shares_weights, with_modules
-from growc.operators.operator import Growable, Paper, Problem, Role, Target
+from growc.operators.operator import Growable, Paper, Preserves, Problem, Role, Target
 from growc.operators.sharing import sharing
 from growc.operators.sites import FfnSite, Holding
 from growc.programs import Expr, Init
@@ -135,3 +136,15 @@ class Ders(DenseToMoe):
     @override
     def closed(self, target: Target) -> bool:
         return target.role is Role.EXPERT and self.deltas.closed(target)
+
+
+EXAMPLES = {
+    "plain": Example({"experts": 4, "optimizer_state": "reset_new"}, Preserves.EXACTLY, source="dense"),
+    "low_rank": Example({"experts": 4, "deltas": {"form": "low_rank", "rank": 2}}, Preserves.EXACTLY, source="dense"),
+    "alternate": Example(
+        {"experts": 4, "layers": "alternate", "deltas": {"form": "sparse", "every": 100}},
+        Preserves.EXACTLY,
+        source="dense",
+    ),
+    "softmax": Example({"experts": 4, "gates": "softmax"}, Preserves.NEARLY, source="dense"),
+}

@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
+from growc.operators.example import Example
 from growc.operators.experts.expert_init import layout
 from growc.operators.operator import Growable, Paper, Preserves, Target
 from growc.operators.work import drawn
@@ -51,3 +52,11 @@ class DropUpcycling(DenseToMoe):
     @override
     def seconds(self, target: Target) -> float:
         return drawn(prod(target.shape)) if target.dense is not None else 0.0
+
+
+EXAMPLES = {
+    "shared": Example({"experts": 4}, Preserves.NOT, source="dense"),
+    "apart": Example(
+        {"experts": 4, "shared": False, "ratio": 0.25, "optimizer_state": "reset_new"}, Preserves.NOT, source="dense"
+    ),
+}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.example import Example
 from growc.operators.grown_config import config_with, groups_of
 from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
@@ -208,3 +209,10 @@ class ExpertPruning(Operator):
     @override
     def moments(self, target: Target) -> Moments:
         return Moments(self.weight(target), self.weight(target), keep_step=True)
+
+
+EXAMPLES = {
+    "explicit": Example({"choose": {"by": "explicit", "kept": [1, 2, 5, 6]}}, Preserves.NOT),
+    "measured": Example({"keep": 6}, Preserves.NOT),
+    "measured, one layer": Example({"drop": 4, "choose": {"by": "score"}, "layers": [1]}, Preserves.NOT),
+}

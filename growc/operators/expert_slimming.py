@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.example import Example
 from growc.operators.grown_config import config_with, groups_of, releasing
 from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
@@ -170,3 +171,9 @@ def _others(field: str, model: Growable) -> Iterator[str]:
         for dim in range(len(info.shape)):
             if (name, dim) not in known and field in model.fields_of(name, dim):
                 yield name
+
+
+EXAMPLES = {
+    "measured": Example({"share": 0.5}, Preserves.NOT),
+    "measured, one layer": Example({"share": 0.25, "choose": {"score": "weight_norm"}, "layers": [1]}, Preserves.NOT),
+}

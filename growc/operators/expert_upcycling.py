@@ -11,6 +11,7 @@ from typing_extensions import override
 from growc.operators import experts, routers
 from growc.operators.allocation import Allocation, Explicit, Greedy, Measured, Sampling, Uniform, allocate
 from growc.operators.copies_rate import CopiesRate
+from growc.operators.example import Example
 from growc.operators.experts import Experts
 from growc.operators.grown_config import grown_config, releasing, routes_exclusively
 from growc.operators.initialisation import Slots
@@ -289,3 +290,17 @@ class ExpertUpcycling(Operator):
         weight = self.weight(target) if init == "interpolate" and len(target.shape) > 1 else slots.copied
         carried = self.experts.carried(slots) if target.role is Role.EXPERT else slots.copied
         return moments(self.optimizer_state, slots, carried, weight, self.gradient(target), self.state_scale)
+
+
+EXAMPLES = {
+    "exact": Example({"routing": "exclusive", "router": {"init": "copy"}}, Preserves.EXACTLY),
+    "exact, one layer": Example({"routing": "exclusive", "router": {"init": "copy"}, "layers": [1]}, Preserves.EXACTLY),
+    "exact, grown before": Example(
+        {"routing": "exclusive", "router": {"init": "copy"}},
+        Preserves.EXACTLY,
+        grown_by=({"op": "expert_upcycling", "routing": "exclusive", "layers": [1]},),
+    ),
+    "plain copies": Example({"router": {"init": "copy"}}, Preserves.NEARLY),
+    "paper": Example({"allocation": {"rule": "greedy", "cap": 3}, "router": {"init": "split"}}, Preserves.NEARLY),
+    "scaled top-k": Example({"top_k": "scale", "router": {"init": "copy"}}, Preserves.EXACTLY),
+}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.example import Example
 from growc.operators.grown_config import ADJUGATE_WIDTH, ADJUGATES, with_modules
 from growc.operators.mixtures import refusals
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
@@ -112,3 +113,10 @@ class Grove(Operator):
     @override
     def closed(self, target: Target) -> bool:
         return target.role is Role.ADDED and not target.name.endswith(".down_proj")
+
+
+EXAMPLES = {
+    "plain": Example({"width": 8}, Preserves.EXACTLY),
+    "wide": Example({"width": 16, "group_size": 4, "scale": 0.2, "std": 0.1}, Preserves.EXACTLY),
+    "layer": Example({"width": 8, "layers": [1]}, Preserves.EXACTLY),
+}

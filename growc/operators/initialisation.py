@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -30,6 +30,8 @@ class Initialisation(BaseModel):
     cost: ClassVar[str]
     claim: ClassVar[Preserves]
     """`EXACTLY`: a copy computes what its original does; `NEARLY`: almost; `NOT`: something else."""
+    example: ClassVar[Mapping[str, Any]] = {}
+    """The settings beside `init` with which tests run it on small models."""
 
     def problems(self, site: MoeSite) -> Iterator[Problem]:  # noqa: ARG002, for those that have some
         """Why copies cannot start like this in one layer, if they cannot."""

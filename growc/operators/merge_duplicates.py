@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.example import Example
 from growc.operators.grown_config import config_with, groups_of
 from growc.operators.mixtures import refusals
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
@@ -216,3 +217,17 @@ def _split(groups: Replicas, site: MoeSite) -> Iterator[tuple[int, int]]:
         begun[start // size].append(group)
         start += group
     yield from ((len(part), sum(part)) for part in begun.values())
+
+
+GROWN = {
+    "op": "expert_upcycling",
+    "routing": "exclusive",
+    "router": {"init": "copy"},
+    "allocation": {"rule": "explicit", "replicas": [4, 1, 2, 1, 1, 3, 3, 1]},
+}
+"""How the sources of the examples grew."""
+
+EXAMPLES = {
+    "siblings": Example({}, Preserves.NEARLY, grown_by=(GROWN,)),
+    "siblings, copied state": Example({"optimizer_state": "copy"}, Preserves.NEARLY, grown_by=(GROWN,)),
+}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.example import Example
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
 from growc.operators.pasts import Past
 from growc.operators.sites import MoeSite, SiteKind
@@ -81,3 +82,10 @@ class ModelSoup(Operator):
             return Moments(None, None, keep_step=False)
         mean = self.weight(target)
         return Moments(mean, mean, keep_step=True)
+
+
+EXAMPLES = {
+    "of dense models": Example({}, Preserves.NOT, source="dense", parents=3),
+    "of mixture models": Example({}, Preserves.NOT, source="mixture", parents=3),
+    "weighted": Example({"weights": [1, 2, 0.5], "optimizer_state": "mean"}, Preserves.NOT, source="dense", parents=3),
+}

@@ -9,10 +9,11 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.branches import BranchExperts
+from growc.operators.example import Example
 from growc.operators.grown_config import DOMAIN_ROUTER, SHARED_EXPERT, inside_layer, modules_of, with_modules
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
-from growc.operators.operator import Growable, Moments, Paper, Problem, Role, Target
+from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Role, Target
 from growc.operators.pasts import Past
 from growc.operators.sites import FfnSite, Gates, Holding
 from growc.programs import Expr, Late, Made, Source
@@ -131,3 +132,17 @@ def _is_shared(target: Target) -> bool:
 def _of_seed(target: Target) -> Source:
     """The seed's tensor that the shared expert has under another name."""
     return Source(target.name.replace(f".{SHARED_EXPERT}.", "."))
+
+
+EXAMPLES = {
+    "plain": Example({}, Preserves.NOT, source="dense", parents=4),
+    "top-2": Example(
+        {"top_k": 2, "gates": "renormalised", "optimizer_state": "gradient"}, Preserves.NOT, source="dense", parents=4
+    ),
+    "alternate": Example(
+        {"layers": "alternate", "projection_width": 8, "optimizer_state": "reset_new"},
+        Preserves.NOT,
+        source="dense",
+        parents=4,
+    ),
+}

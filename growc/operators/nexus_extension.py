@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.as_experts import as_experts
+from growc.operators.example import Example
 from growc.operators.grown_config import (
     DOMAIN_ROUTER,
     EXPERTS,
@@ -164,3 +165,14 @@ def _branches(op: str, mixed: Sequence[Past]) -> Sequence[Past]:
             return mixed[BRANCH:SEED]
         case _:
             return ()
+
+
+NEXUS = {"op": "nexus", "parents": 4, "projection_width": 8, "router": {"std": 0.3}}
+"""How the mixtures of the examples were made."""
+
+EXAMPLES = {
+    "plain": Example({}, Preserves.NOT, source="dense", grown_by=(NEXUS,), parents=3),
+    "beside a dense layer": Example(
+        {}, Preserves.NOT, source="dense", grown_by=({**NEXUS, "layers": "alternate"},), parents=3
+    ),
+}

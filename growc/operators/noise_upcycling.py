@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
+from growc.operators.example import Example
 from growc.operators.operator import Growable, Paper, Preserves, Target
 from growc.operators.work import drawn
 from growc.programs import Apply, Expr, Init
@@ -43,3 +44,8 @@ class NoiseUpcycling(DenseToMoe):
     @override
     def seconds(self, target: Target) -> float:
         return drawn(prod(target.shape)) if target.dense is not None else 0.0
+
+
+EXAMPLES = {
+    "half": Example({"experts": 4}, Preserves.NOT, source="dense"),
+}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.example import Example
 from growc.operators.grown_config import groups_of, half_open, releasing, without_siblings
 from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
 from growc.operators.sites import MoeSite, SiteKind
@@ -77,3 +78,17 @@ class ReleaseSiblings(Operator):
     @override
     def moments(self, target: Target) -> Moments:
         return Moments(Source(target.name), Source(target.name), keep_step=True)
+
+
+GROWN = {
+    "op": "expert_upcycling",
+    "routing": "exclusive",
+    "router": {"init": "copy"},
+    "allocation": {"rule": "explicit", "replicas": [4, 1, 2, 1, 1, 3, 3, 1]},
+}
+"""How the sources of the examples grew."""
+
+EXAMPLES = {
+    "at once": Example({}, Preserves.NEARLY, grown_by=(GROWN,)),
+    "annealed": Example({"over": 0.5}, Preserves.EXACTLY, grown_by=(GROWN,)),
+}

@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.dense_to_moe import FromDense
+from growc.operators.example import Example
 from growc.operators.grown_config import DOMAIN_ROUTER, MIXTURE_OF_ROUTERS, inside_layer, modules_of, with_modules
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
@@ -257,3 +258,25 @@ def _placed(which: str, heads: Heads, count: int) -> dict[str, int]:
     """Where heads lie, as parameters of `growc.growth.making`."""
     place = {"heads": count, "start": heads.start, "stride": heads.stride, "transposed": int(heads.transposed)}
     return {f"{which}_{name}": number for name, number in place.items()}
+
+
+EXAMPLES = {
+    "mean": Example({"experts": 4}, Preserves.EXACTLY, source="dense"),
+    "apart": Example(
+        {"experts": 8, "combine": "per_router_keys", "optimizer_state": "reset_new"}, Preserves.EXACTLY, source="dense"
+    ),
+    "sum": Example(
+        {"experts": 4, "combine": "sum_logits", "layers": "alternate", "optimizer_state": "gradient"},
+        Preserves.EXACTLY,
+        source="dense",
+    ),
+    "token": Example({"experts": 4, "keys": "token"}, Preserves.EXACTLY, source="dense"),
+    "token-sum": Example(
+        {"experts": 4, "keys": "token", "combine": "sum_logits", "gates": "softmax"}, Preserves.NEARLY, source="dense"
+    ),
+    "calibrated": Example({"experts": 4, "keys": "calibrated"}, Preserves.EXACTLY, source="dense"),
+    "calibrated-apart": Example(
+        {"experts": 4, "keys": "calibrated", "combine": "per_router_keys"}, Preserves.EXACTLY, source="dense"
+    ),
+    "in a mixture": Example({}, Preserves.NOT),
+}

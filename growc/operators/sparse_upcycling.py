@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from growc.operators.dense_to_moe import DenseToMoe
-from growc.operators.operator import Paper
+from growc.operators.example import Example
+from growc.operators.operator import Paper, Preserves
 
 
 class SparseUpcycling(DenseToMoe):
@@ -21,3 +22,12 @@ class SparseUpcycling(DenseToMoe):
 
     op: ClassVar = "sparse_upcycling"
     paper: ClassVar = Paper("2212.05055", "Sparse Upcycling", 2022)
+
+
+EXAMPLES = {
+    "plain": Example({"experts": 4}, Preserves.EXACTLY, source="dense"),
+    "alternate": Example(
+        {"experts": 4, "layers": "alternate", "optimizer_state": "gradient"}, Preserves.EXACTLY, source="dense"
+    ),
+    "softmax": Example({"experts": 4, "gates": "softmax"}, Preserves.NEARLY, source="dense"),
+}

@@ -8,9 +8,10 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.branches import BranchExperts, mean
+from growc.operators.example import Example
 from growc.operators.matching import ByActivations, order_of
 from growc.operators.measures import Measure
-from growc.operators.operator import Paper, Target
+from growc.operators.operator import Paper, Preserves, Target
 from growc.programs import Expr, Late, Pick, Slerp, Source, of_parent
 
 
@@ -60,3 +61,8 @@ class Symphony(BranchExperts):
         width = target.dense.width
         order = Late(order_of(target.dense, parent), width)
         return Pick(whole, order, width, units.dim, units.times, units.interleaved)
+
+
+EXAMPLES = {
+    "plain": Example({}, Preserves.NOT, source="dense", parents=3),
+}

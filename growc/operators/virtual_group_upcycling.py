@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from growc.operators.as_experts import as_experts
 from growc.operators.dense_to_moe import DenseToMoe
+from growc.operators.example import Example
 from growc.operators.operator import Growable, Paper, Preserves, Problem, Replicas, Role, Target
 from growc.operators.sites import FfnSite
 from growc.programs import Divide, Expr, Take
@@ -116,3 +117,19 @@ class VirtualGroupUpcycling(DenseToMoe):
         units = any(unit.tensor == target.name for unit in target.site.units) if target.site else False
         share = self.experts // self.granularity if units else self.experts
         return Divide(self._shards(target, inverse), (float(share),) * self.experts)
+
+
+EXAMPLES = {
+    "exact": Example(
+        {"experts": 8, "granularity": 4, "top_k": 4, "optimizer_state": "gradient"}, Preserves.EXACTLY, source="dense"
+    ),
+    "two-groups": Example({"experts": 8, "granularity": 2, "top_k": 4}, Preserves.EXACTLY, source="dense"),
+    "softmax": Example(
+        {"experts": 8, "granularity": 2, "top_k": 2, "gates": "softmax"}, Preserves.NEARLY, source="dense"
+    ),
+    "paper": Example(
+        {"experts": 8, "granularity": 2, "top_k": 2, "scaling": "paper", "gates": "softmax"},
+        Preserves.NEARLY,
+        source="dense",
+    ),
+}

@@ -15,6 +15,7 @@ from benchmarks.checkpoints.synthetic import Shape
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_packing_is_measured(tmp_path: Path) -> None:
     """And what was unpacked is compared with `diff` there."""
@@ -28,6 +29,7 @@ def test_packing_is_measured(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_all_is_measured_and_reported(tmp_path: Path) -> None:
     assert {"layers", "experts"} <= vars(Shape()).keys()

@@ -69,6 +69,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_interrupted_while_a_child_reads_the_model(tmp_path: Path) -> None:
     """A signal to the first process alone, as schedulers send it, ends both without a word too many."""
@@ -123,6 +124,7 @@ def test_two_growths_to_one_place(tmp_path: Path) -> None:
     assert len(read(there.grown)) == 117
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", ["same", pytest.param("dcp", marks=pytest.mark.slow)])
 def test_the_command_moves_bytes_without_torch(tmp_path: Path, layout: Layout) -> None:
     there = place(tmp_path, "qwen3_moe", {"router": {"init": "split"}})
@@ -144,6 +146,7 @@ def test_the_command_moves_bytes_without_torch(tmp_path: Path, layout: Layout) -
     assert with_manifest == _files(tmp_path / "again")
 
 
+@pytest.mark.process
 def test_the_child_hands_on_what_it_found(tmp_path: Path) -> None:
     there = place(tmp_path, "qwen3_moe", {})
     request = Request(there.spec, "upcylce", there.source, there.grown)
@@ -154,6 +157,7 @@ def test_the_child_hands_on_what_it_found(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("grown*"))
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_memory_is_bounded_by_the_largest_tensor_not_by_the_model(tmp_path: Path) -> None:
     config: dict[str, Any] = FAMILIES["qwen3_moe"] | {

@@ -6,20 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from rich.filesize import decimal
 from safetensors.torch import save_file
 
-from growc.cli.main import main
 from growc.diagnostics import CODES
 from growc.operators import OPERATORS, operator
+from tests.command_line import growc
 from tests.families import FAMILIES
 from tests.files.packings import contents, experts
 from tests.operators_cases import EXACT
@@ -27,28 +26,17 @@ from tests.small import spec
 
 ROOT = Path(__file__).parents[2]
 
-Call = Callable[..., Result]
-
-
-@pytest.fixture
-def growc() -> Call:
-    def call(*arguments: object) -> Result:
-        return CliRunner(catch_exceptions=False).invoke(main, [str(argument) for argument in arguments])
-
-    return call
-
-
-def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "growc", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, cwd=ROOT, env=os.environ | environment, check=False,
+        capture_output=True, text=True, timeout=120, cwd=ROOT, check=False,
     )  # fmt: skip
 
 
 # -- what works ------------------------------------------------------------------------------------------------
 
 
-def test_check_prints_invariants_and_exits_clean(growc: Call, tmp_path: Path) -> None:
+def test_check_prints_invariants_and_exits_clean(tmp_path: Path) -> None:
     done = growc("check", spec(tmp_path))
     assert done.exit_code == 0
     assert "held        active_flops at upcycle" in done.stdout
@@ -56,7 +44,7 @@ def test_check_prints_invariants_and_exits_clean(growc: Call, tmp_path: Path) ->
     assert done.stdout.endswith("1 spec checked: no findings\n")
 
 
-def test_json_of_check_is_the_contract(growc: Call, tmp_path: Path) -> None:
+def test_json_of_check_is_the_contract(tmp_path: Path) -> None:
     done = growc("check", spec(tmp_path), "--output-format", "json")
     shown = json.loads(done.stdout)
     assert shown.keys() == {"diagnostics", "invariants"}
@@ -66,7 +54,7 @@ def test_json_of_check_is_the_contract(growc: Call, tmp_path: Path) -> None:
         assert invariant["status"] in ("held", "broken", "to_measure")
 
 
-def test_json_of_plan_is_the_contract(growc: Call, tmp_path: Path) -> None:
+def test_json_of_plan_is_the_contract(tmp_path: Path) -> None:
     done = growc("plan", spec(tmp_path), "--output-format", "json")
     shown = json.loads(done.stdout)
     assert shown.keys() == {"name", "stages", "cost", "diagnostics", "invariants"}
@@ -74,7 +62,7 @@ def test_json_of_plan_is_the_contract(growc: Call, tmp_path: Path) -> None:
     assert shown["invariants"][0].keys() == {"name", "stage", "status", "value", "limit"}
 
 
-def test_plan_prints_and_saves(growc: Call, tmp_path: Path) -> None:
+def test_plan_prints_and_saves(tmp_path: Path) -> None:
     out = tmp_path / "plan.json"
     done = growc("plan", spec(tmp_path), "--out", out)
     assert done.exit_code == 0
@@ -84,7 +72,7 @@ def test_plan_prints_and_saves(growc: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["itself", "pipe", "folder", "."])
-def test_a_plan_replaces_nothing_but_files(growc: Call, tmp_path: Path, place: str) -> None:
+def test_a_plan_replaces_nothing_but_files(tmp_path: Path, place: str) -> None:
     path, out = spec(tmp_path), tmp_path / place
     written = path.read_bytes()
     match place:
@@ -100,14 +88,14 @@ def test_a_plan_replaces_nothing_but_files(growc: Call, tmp_path: Path, place: s
     assert (out.stat().st_mode, path.read_bytes()) == (kind, written)
 
 
-def test_a_plan_goes_where_a_link_leads(growc: Call, tmp_path: Path) -> None:
+def test_a_plan_goes_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "plan.json")
     assert growc("plan", spec(tmp_path), "--out", tmp_path / "link").exit_code == 0
     assert (tmp_path / "link").is_symlink()
     assert json.loads((tmp_path / "plan.json").read_text())["growc_plan"] == 1
 
 
-def test_sequences_longer_than_a_table_of_positions(growc: Call, tmp_path: Path) -> None:
+def test_sequences_longer_than_a_table_of_positions(tmp_path: Path) -> None:
     longest = FAMILIES["gpt2"]["n_positions"]
     data = {"train": {"kind": "text", "path": "."}, "sequence_length": 2 * longest}
     stages = [{"name": "pretrain", "train": {"steps": 2, "batch_tokens": 8 * longest}}]
@@ -118,12 +106,12 @@ def test_sequences_longer_than_a_table_of_positions(growc: Call, tmp_path: Path)
     assert growc("check", spec(tmp_path, "llama", data=data, stages=stages, invariants={})).exit_code == 0
 
 
-def test_set_overrides_for_check_and_plan(growc: Call, tmp_path: Path) -> None:
+def test_set_overrides_for_check_and_plan(tmp_path: Path) -> None:
     done = growc("plan", spec(tmp_path), "--set", "stages[0].grow[0].factor=4", "--output-format", "json")
     assert json.loads(done.stdout)["stages"][0]["model"]["experts"] == 32
 
 
-def test_several_specs_are_checked_even_if_one_is_wrong(growc: Call, tmp_path: Path) -> None:
+def test_several_specs_are_checked_even_if_one_is_wrong(tmp_path: Path) -> None:
     bad = tmp_path / "bad.growth.yaml"
     bad.write_text("growth: 2\n")
     done = growc("check", bad, spec(tmp_path))
@@ -133,7 +121,7 @@ def test_several_specs_are_checked_even_if_one_is_wrong(growc: Call, tmp_path: P
     assert "2 specs checked" in done.stdout
 
 
-def test_operators_and_explain_cover_the_tables(growc: Call) -> None:
+def test_operators_and_explain_cover_the_tables() -> None:
     table = growc("operators").stdout
     listed = json.loads(growc("operators", "--output-format", "json").stdout)["operators"]
     for name in OPERATORS:
@@ -150,11 +138,11 @@ def test_operators_and_explain_cover_the_tables(growc: Call) -> None:
         assert CODES[code].text in page.stdout
 
 
-def test_schema_is_json(growc: Call) -> None:
+def test_schema_is_json() -> None:
     assert json.loads(growc("schema").stdout)["$schema"].endswith("draft-07/schema#")
 
 
-def test_github_annotations_are_escaped(growc: Call, tmp_path: Path) -> None:
+def test_github_annotations_are_escaped(tmp_path: Path) -> None:
     path = spec(tmp_path)
     done = growc("check", path, "--set", "stages[0].grow[0].fact=2", "--output-format", "github")
     assert done.exit_code == 1
@@ -165,7 +153,7 @@ def test_github_annotations_are_escaped(growc: Call, tmp_path: Path) -> None:
     assert "%25" in broken.stdout
 
 
-def test_sarif_and_junit_hold_the_findings(growc: Call, tmp_path: Path) -> None:
+def test_sarif_and_junit_hold_the_findings(tmp_path: Path) -> None:
     wrong = (spec(tmp_path), "--set", "invariants.active_flops.max_change=0")
     sarif = json.loads(growc("check", *wrong, "--output-format", "sarif").stdout)
     (result,) = sarif["runs"][0]["results"]
@@ -177,7 +165,7 @@ def test_sarif_and_junit_hold_the_findings(growc: Call, tmp_path: Path) -> None:
     assert clean.get("failures") == "0"
 
 
-def test_pack_and_unpack(growc: Call, tmp_path: Path) -> None:
+def test_pack_and_unpack(tmp_path: Path) -> None:
     case = experts(tmp_path)
     done = growc("pack", case.source, "--to", case.packed)
     whole, packed = (decimal(sum(map(len, contents(path).values()))) for path in (case.source, case.packed))
@@ -229,7 +217,7 @@ WRONG: dict[str, tuple[dict[str, Any], Sequence[str], str, int]] = {
 
 @pytest.mark.parametrize("command", ["check", "plan"])
 @pytest.mark.parametrize("mistake", WRONG)
-def test_a_mistake_is_a_diagnostic_with_its_exit_code(growc: Call, tmp_path: Path, command: str, mistake: str) -> None:
+def test_a_mistake_is_a_diagnostic_with_its_exit_code(tmp_path: Path, command: str, mistake: str) -> None:
     changes, options, code, exit_code = WRONG[mistake]
     path, out = spec(tmp_path, **changes), tmp_path / "plan.json"
     saved = ("--out", out) if command == "plan" else ()
@@ -270,7 +258,7 @@ def test_a_mistake_is_a_diagnostic_with_its_exit_code(growc: Call, tmp_path: Pat
     ],
 )
 def test_what_cannot_run_exits_with_two(
-    growc: Call, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = growc(*arguments)
@@ -279,13 +267,13 @@ def test_what_cannot_run_exits_with_two(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_explain_guesses(growc: Call) -> None:
+def test_explain_guesses() -> None:
     assert "did you mean expert_upcycling?" in growc("explain", "expert_upcylcing").output
     assert "did you mean GROW" in growc("explain", "grow1o1").output
     assert "see `growc operators`" in growc("explain", "zzz").output
 
 
-def test_a_stale_plan_names_the_part_that_moved(growc: Call, tmp_path: Path) -> None:
+def test_a_stale_plan_names_the_part_that_moved(tmp_path: Path) -> None:
     path, out = spec(tmp_path), tmp_path / "plan.json"
     assert growc("plan", path, "--out", out).exit_code == 0
     path.write_text(path.read_text().replace("name: small", "name: other"))
@@ -296,7 +284,7 @@ def test_a_stale_plan_names_the_part_that_moved(growc: Call, tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
-def test_an_interrupted_command_says_so(growc: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -314,6 +302,7 @@ def test_an_interrupted_command_says_so(growc: Call, tmp_path: Path, monkeypatch
 # -- as processes ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_stdout_of_a_process_is_json_and_nothing_else(tmp_path: Path) -> None:
     done = process("check", spec(tmp_path), "--output-format", "json")
     assert done.returncode == 0, done.stderr
@@ -324,6 +313,7 @@ def test_stdout_of_a_process_is_json_and_nothing_else(tmp_path: Path) -> None:
     assert "Traceback" not in wrong.stderr
 
 
+@pytest.mark.process
 def test_a_mistake_in_the_text_is_told_without_torch(tmp_path: Path) -> None:
     path = spec(tmp_path, **grown_by(factor=1))
     program = (
@@ -335,6 +325,7 @@ def test_a_mistake_in_the_text_is_told_without_torch(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "1 False"
 
 
+@pytest.mark.process
 def test_help_loads_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "numpy", "pydantic", "rich", "yaml", "networkx")
     program = f"import sys; from growc.cli.main import main; print(*(m for m in {heavy} if m in sys.modules))"

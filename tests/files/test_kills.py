@@ -74,10 +74,12 @@ def kill_often(root: Path, kills: int) -> None:
         assert not growth.aside.exists()
 
 
+@pytest.mark.process
 def test_a_growth_killed_a_few_times(tmp_path: Path) -> None:
     kill_often(tmp_path, 4)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_growths_killed_a_hundred_times(tmp_path: Path) -> None:
     kill_often(tmp_path, 100)

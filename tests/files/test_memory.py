@@ -84,6 +84,7 @@ def prepare(root: Path, files: int, tensors: int, length: int) -> Path:
     return root / "grown"
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_terabyte_takes_no_more_memory_than_a_gigabyte(tmp_path: Path) -> None:
     found: list[int] = []
@@ -96,6 +97,7 @@ def test_a_terabyte_takes_no_more_memory_than_a_gigabyte(tmp_path: Path) -> None
     assert found[1] < found[0] + 8 * 2**20
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("verify", [False, True])
 def test_memory_grows_by_less_than_a_kibibyte_for_each_tensor(tmp_path: Path, verify: bool) -> None:
@@ -103,6 +105,7 @@ def test_memory_grows_by_less_than_a_kibibyte_for_each_tensor(tmp_path: Path, ve
     assert peak(to, verify=verify) < 64 * 2**20 + 80_000 * 1024
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_packing_takes_no_more_memory_for_larger_tensors(tmp_path: Path) -> None:
     """Eight experts, copies in pairs that differ here and there, in a file of holes, so that it takes no disk."""
@@ -126,5 +129,6 @@ def test_packing_takes_no_more_memory_for_larger_tensors(tmp_path: Path) -> None
     assert found[1] < found[0] + 16 * 2**20
 
 
+@pytest.mark.process
 def test_a_small_growth_takes_little_memory(tmp_path: Path) -> None:
     assert peak(prepare(tmp_path, 1, 10, 10**6), verify=True) < 40 * 2**20

@@ -305,6 +305,7 @@ pack.pack(Path(folder), Path(to), {}) if what == "pack" else unpack.unpack(Path(
 """
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["pack", "unpack"])
 def test_a_kill_leaves_nothing_under_the_final_name(tmp_path: Path, what: str) -> None:

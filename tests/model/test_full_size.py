@@ -42,6 +42,7 @@ json.dump([int(peak) * 1024, len(graph.tensors)], sys.stdout)
 """
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["kimi-k2", "mixtral-8x7b", "qwen3-30b-a3b"])
 def test_a_trillion_parameters_fit_a_laptop(name: str) -> None:

@@ -87,6 +87,7 @@ def test_softmax_with_selection_bias_is_exact(renormalise: bool, replicas: tuple
     assert torch.isfinite(grown.weight.grad).all()
 
 
+@pytest.mark.process
 def test_import_growc_is_all_that_loading_needs(tmp_path: Path) -> None:
     source = inspect(FAMILIES["glm4_moe"], 32)
     operator = ExpertUpcycling.model_validate({**EXACT, "layers": [2]})
@@ -105,6 +106,7 @@ def test_import_growc_is_all_that_loading_needs(tmp_path: Path) -> None:
     assert copy.deepcopy(again.config).to_dict()["growc"] == config["growc"]
 
 
+@pytest.mark.process
 def test_a_grown_model_runs_on_the_kernels_of_its_family(tmp_path: Path) -> None:
     """Loaded in a process that never built the stock model: transformers decides by the source of a class's module."""
     source, operator = inspect(FAMILIES["mixtral"], 32), ExpertUpcycling.model_validate(EXACT)
@@ -116,6 +118,7 @@ def test_a_grown_model_runs_on_the_kernels_of_its_family(tmp_path: Path) -> None
     assert seen.stdout.split() == ["grouped_mm", "sdpa"], seen.stderr
 
 
+@pytest.mark.process
 def test_stock_transformers_refuses_a_grown_model(tmp_path: Path) -> None:
     """A loader that does not know siblings would compute another function: it must not load the model at all."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "growc"}), encoding="utf-8")

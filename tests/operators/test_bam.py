@@ -203,19 +203,6 @@ def test_an_attention_with_a_cache_of_another_name_is_refused() -> None:
 
 
 @both
-def test_it_is_saved_and_loaded(kv: str, tmp_path: Path) -> None:
-    grown = twin("llama", kv).grown
-    grown.save_pretrained(tmp_path)
-    how: dict[str, Any] = {"dtype": torch.float64, "attn_implementation": "eager", "output_loading_info": True}
-    loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path, **how)
-    again, report = loaded
-    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    ids = tokens(grown, seed=1)
-    with torch.no_grad():
-        assert torch.equal(logits(again.eval(), ids), logits(grown, ids))
-
-
-@both
 def test_its_checkpoint_grows_on_from_file_to_file(kv: str, tmp_path: Path) -> None:
     there, mixed = Place(tmp_path), copy.deepcopy(twin("llama", kv).grown).float()
     mixed.save_pretrained(there.source)

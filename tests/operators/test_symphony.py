@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, apply, draw, grow_drawn, grow_twin
-from growc.growth.evaluate import InMemory, evaluate
+from growc.checks.twin import LENGTH, Twin, draw, grow_drawn, grow_twin
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
 from growc.operators import operator
 from growc.operators.matching import order_of
 from growc.operators.operator import Preserves
-from growc.programs import Init, Mean, Slerp, describe, shape, sources
+from growc.programs import Init, Mean, Slerp, describe
 from tests.families import FAMILIES
 
 PARENTS = 3
@@ -39,22 +38,10 @@ def twin(family: str) -> Twin:
 
 
 @FAMILY
-def test_every_tensor_has_one_program_and_every_parent_is_read(family: str) -> None:
-    step = planned(family)
-    assert not list(SYMPHONY.mixing(PARENTS).problems(step.source))
-    shapes = {name: tensor.shape for name, tensor in step.read.items()}
-    traced = {name: tensor.shape for name, tensor in step.grown.tensors.items()}
-    assert {name: shape(program, shapes) for name, program in step.programs.items()} == traced
-    assert frozenset[str]().union(*map(sources, step.programs.values())) == step.read.keys()
-    wanted = {(order_of(site, parent), 48) for site in step.source.ffn for parent in range(1, PARENTS)}
-    assert {(late.key, late.length) for late in step.lates} == wanted
-    assert step.preserves is Preserves.NOT
-    assert not twin(family).steps[0].rewrite.lates
-
-
-@FAMILY
 def test_what_is_made_how(family: str) -> None:
     step = planned(family)
+    wanted = {(order_of(site, parent), 48) for site in step.source.ffn for parent in range(1, PARENTS)}
+    assert {(late.key, late.length) for late in step.lates} == wanted
     projections = {f"{path}.weight" for site in step.source.attention for path in site.projections}
     assert len(projections) >= 4
     routers = {name for site in step.grown.moe for name in site.router_rows}
@@ -81,15 +68,3 @@ def test_units_in_another_order_compute_the_same(family: str) -> None:
         for tensor in {unit.tensor for unit in site.units}:
             value = grown.grown.state_dict()[tensor]
             assert not torch.equal(value[0], value[1]) or not value[0].any()
-
-
-@FAMILY
-def test_the_same_seed_gives_the_same_bytes_and_rows_stand_alone(family: str) -> None:
-    grown = twin(family)
-    step = grown.steps[0].rewrite
-    first, second = (apply(step.programs, grown.tensors()) for _ in range(2))
-    fetch = InMemory(grown.tensors())
-    for name, whole in first.items():
-        assert torch.equal(whole, second[name])
-        rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(1))[: len(whole) // 2 + 1]
-        assert torch.equal(whole[rows], evaluate(step.programs[name], rows, fetch, torch.float64)), name

@@ -194,6 +194,7 @@ for name, text in json.load(sys.stdin).items():
 """
 
 
+@pytest.mark.process
 def test_bombs_are_refused_at_once_and_within_200_megabytes() -> None:
     # The limit on memory is the process's own: ru_maxrss of a child starts at its parent's on Linux. That on time is
     # for all of them together: one bomb that went off would take longer than the machine lasts.

@@ -27,6 +27,7 @@ class Interpolate(ExpertInit):
     cost: ClassVar = "none: two rows are read for one"
     claim: ClassVar = Preserves.NOT
     mixes: ClassVar = True
+    example: ClassVar = {"own": 0.8}
 
     init: Literal["interpolate"]
     own: float = Field(default=0.5, gt=0, lt=1, description="share of the copied expert; the next one has the rest")

@@ -34,6 +34,7 @@ class SparseCodeMix(ExpertInit):
     claim: ClassVar = Preserves.NOT
     by_units: ClassVar = True
     mixes: ClassVar = True
+    example: ClassVar = {"dictionary": 48, "iterations": 20}
 
     init: Literal["sparse_code_mix"]
     dictionary: int = Field(default=512, ge=2, le=65536, description="atoms in the dictionary")

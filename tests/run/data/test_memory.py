@@ -26,6 +26,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("kind", "line"),
     [

@@ -218,6 +218,7 @@ print(corpus.manifest.content, corpus.part("one").batch(7, 11, 4, 8).tolist())
 """
 
 
+@pytest.mark.process
 def test_another_process_gets_the_same_batches(tmp_path: Path) -> None:
     write_texts(tmp_path / "texts")
     here = prepared(tmp_path, section({"kind": "text", "path": "texts"}, parts=HALVES))

@@ -1,13 +1,9 @@
-"""The battery of the operators after which experts share weights: adjugates of groups, or a base that deltas are on.
-
-The float64 twins are the families' own tiny models.
-"""
+"""What operators compute after which experts share weights: adjugates of groups, or a base that deltas are on."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,43 +16,27 @@ from transformers import AutoModelForCausalLM
 
 from growc.checks import run_checks
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, apply, build, grow_twin, logits, loss, tokens, twin_of
+from growc.checks.twin import LENGTH, Twin, build, grow_twin, logits, tokens
 from growc.diagnostics import ExitCode, GrowcError
-from growc.growth.evaluate import InMemory, evaluate
-from growc.growth.rewrite import Rewrite, rewrite, targets
+from growc.growth.rewrite import Rewrite
 from growc.model import ModelGraph, inspect
 from growc.nn.adjugates import Adjugates
 from growc.nn.deltas import Deltas, WithDeltas
 from growc.operators import Operator, operator
-from growc.operators.grown_config import loads
-from growc.operators.operator import Preserves, Role
-from growc.programs import Source, digest, shape
+from growc.operators.example import examples
+from growc.operators.operator import Preserves
 from growc.run.layout import layout
 from growc.spec.schema import Parallel
 from tests.checkpoint.folders import Place, source_model
-from tests.families import FAMILIES, MOE_FAMILIES
-from tests.operators_cases import SHARING
+from tests.families import FAMILIES
 from tests.run import tiny
 from tests.small import context
 
-SPECS = Path(__file__).parents[1] / "specs"
-ROUTED = tuple(family for family in MOE_FAMILIES if family != "llama4_text")
-SOURCES = {"grove": ROUTED, "ders": ("llama", "qwen3", "gpt2", "olmo2")}
-
-
-def _settings() -> Iterator[Any]:
-    for op, cases in SHARING.items():
-        for number, family in enumerate(SOURCES[op]):
-            for case in cases:
-                marks = [pytest.mark.slow] if number > 1 else []
-                yield pytest.param(op, family, case, id=f"{op}-{family}-{case}", marks=marks)
-
-
-every = pytest.mark.parametrize(("op", "family", "case"), list(_settings()))
+SPECS = Path(__file__).parents[2] / "specs"
 
 
 def settled(op: str, case: str) -> Operator:
-    return operator(op).model_validate(SHARING[op][case])
+    return operator(op).model_validate(examples(op)[case].settings)
 
 
 @cache
@@ -74,98 +54,6 @@ def step_of(op: str, family: str, case: str) -> Rewrite:
     return twin(op, family, case).steps[0].rewrite
 
 
-def gradients(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
-    model.zero_grad()
-    loss(logits(model, ids), ids).backward()  # pyright: ignore[reportArgumentType]
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-@every
-def test_every_target_tensor_has_one_program_of_the_traced_shape(op: str, family: str, case: str) -> None:
-    step = step_of(op, family, case)
-    shapes = {name: tensor.shape for name, tensor in step.source.tensors.items()}
-    traced = {name: tensor.shape for name, tensor in step.grown.tensors.items()}
-    assert {name: shape(program, shapes) for name, program in step.programs.items()} == traced
-    assert not step.grown.unreached
-    for name, moments in step.moments.items():
-        for moment in (moments.first, moments.second):
-            assert moment is None or shape(moment, shapes) == traced[name]
-
-
-@every
-def test_the_claim_holds_in_float64(op: str, family: str, case: str) -> None:
-    grown = twin(op, family, case)
-    proof = prove(grown, grown.steps[0].rewrite.preserves)
-    assert proof.holds, proof
-    assert (proof.claim is Preserves.EXACTLY) == (case != "softmax")
-    assert proof.logit_gap < 1e-9 or case == "softmax"
-
-
-@every
-def test_all_that_the_source_has_stays_as_it_is_with_its_state(op: str, family: str, case: str) -> None:
-    step = step_of(op, family, case)
-    keeps = op == "grove" or SHARING[op][case].get("optimizer_state") == "reset_new"
-    for name in step.source.tensors:
-        assert step.programs[name] == Source(name)
-        assert step.moments[name].keep_step == keeps
-        assert (step.moments[name].first == Source(name)) == keeps
-    for name in step.grown.tensors.keys() - step.source.tensors.keys():
-        assert step.moments[name].first is None
-        assert not step.moments[name].keep_step
-
-
-@every
-def test_the_same_seed_gives_the_same_bytes_and_rows_stand_alone(op: str, family: str, case: str) -> None:
-    grown, step = twin(op, family, case), step_of(op, family, case)
-    again, other = (rewrite(step.operator, step.source, seed=s, sequence_length=LENGTH) for s in (step.seed, "other"))
-    assert {n: digest(p) for n, p in step.programs.items()} == {n: digest(p) for n, p in again.programs.items()}
-    tensors = {name: tensor.detach() for name, tensor in grown.source.state_dict().items()}
-    first, fetch = apply(step.programs, tensors), InMemory(tensors)
-    anew = apply(other.programs, tensors)
-    for name, whole in first.items():
-        rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(1))[: len(whole) // 2 + 1]
-        assert torch.equal(whole[rows], evaluate(step.programs[name], rows, fetch, torch.float64)), name
-        assert torch.equal(whole, anew[name]) == (name in tensors or not whole.any()), name
-
-
-@every
-def test_what_is_new_learns_at_once_or_is_declared_closed_and_opens_with_the_first_step(
-    op: str, family: str, case: str
-) -> None:
-    step = step_of(op, family, case)
-    model = grow_twin(source(family), [settled(op, case)], 0).grown
-    new = {t.name: t for t in targets(step.operator, step.source, step.grown) if t.name not in step.source.tensors}
-    new = {name: t for name, t in new.items() if name in dict(model.named_parameters()) and t.role is not Role.ROUTER}
-    closed = {name for name, target in new.items() if step.operator.closed(target)}
-    assert new
-    assert bool(closed) == (op == "grove" or case == "low_rank")
-    ids = tokens(model, seed=3, sequences=64, length=32)
-    first = gradients(model, ids)
-    for name in new:
-        learning = (first[name].flatten(1).abs().amax(dim=1) > 0).float().mean()
-        assert learning == 0 if name in closed else learning >= 0.5, name
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter -= 0.1 * first[name]
-    after = gradients(model, ids)
-    assert all(after[name].any() for name in new)
-
-
-@every
-def test_a_folder_loads_and_gives_the_same_logits(op: str, family: str, case: str, tmp_path: Path) -> None:
-    step = step_of(op, family, case)
-    model = moved(op, family, case)
-    model.save_pretrained(tmp_path)
-    again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64, attn_implementation="eager")
-    again.set_experts_implementation("eager")
-    assert "have modules that it has no class for" in loads(again.config.to_dict())
-    ids = tokens(model, seed=1)
-    with torch.no_grad():
-        # Loaded tensors may lie otherwise in memory, and sums be taken in another order.
-        torch.testing.assert_close(logits(again.eval(), ids), logits(model, ids), rtol=0, atol=1e-12)
-    assert inspect(again.config.to_dict(), LENGTH).tensors == step.grown.tensors
-
-
 def moved(op: str, family: str, case: str) -> Any:
     """The grown twin with nothing left at zero."""
     model = grow_twin(source(family), [settled(op, case)], 0).grown
@@ -175,16 +63,6 @@ def moved(op: str, family: str, case: str) -> Any:
             if not parameter.any():
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return model
-
-
-@every
-def test_the_twin_of_a_plan_is_small_and_exact(op: str, family: str, case: str) -> None:
-    step = step_of(op, family, case)
-    small = twin_of([step], seed=1)
-    assert prove(small, step.preserves).holds
-    assert sum(p.numel() for p in small.grown.parameters()) <= sum(
-        p.numel() for p in twin(op, family, case).grown.parameters()
-    )
 
 
 # --- Grove --------------------------------------------------------------------------------------------------------
@@ -242,7 +120,7 @@ def test_a_group_is_computed_once() -> None:
 def test_plans_count_adjugates_as_if_every_expert_hit_a_group_of_its_own(family: str) -> None:
     for case, groups in (("plain", 4), ("wide", 2)):
         step = step_of("grove", family, case)
-        asked = SHARING["grove"][case]
+        asked = examples("grove")[case].settings
         layers, one = len(step.sites), 3 * 32 * asked["width"]
         before, after = step.source.cost, step.grown.cost
         assert after.total_params - before.total_params == layers * groups * one
@@ -417,7 +295,7 @@ def test_a_checkpoint_grows_from_its_files(op: str, family: str, tmp_path: Path)
     there = Place(tmp_path)
     model = source_model(family, torch.bfloat16)
     model.save_pretrained(there.source)
-    stages = [{"name": "upcycle", "grow": [{"op": op, **SHARING[op]["plain"]}]}]
+    stages = [{"name": "upcycle", "grow": [{"op": op, **examples(op)["plain"].settings}]}]
     there.spec.write_text(
         json.dumps({"growth": 1, "name": "test", "model": {"config": FAMILIES[family]}, "stages": stages})
     )

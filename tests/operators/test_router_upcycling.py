@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, draw, grow_twin, logits, tokens
+from growc.checks.twin import LENGTH, Twin, draw, grow_twin
 from growc.growth.making import pairs
 from growc.growth.rewrite import rewrite
 from growc.model import ModelGraph, inspect
@@ -260,19 +258,6 @@ def test_a_mixture_of_routers_is_not_replaced(first: str) -> None:
 def test_only_the_sum_over_the_same_keys_is_remarked_on(way: str) -> None:
     remarks = list(operator("router_upcycling").model_validate(WAYS[way]).remarks(source("qwen3")))
     assert [remark.code for remark in remarks] == (["GROW371"] if way in ("sum", "calibrated-sum") else [])
-
-
-@pytest.mark.parametrize("family", ["qwen3", "gpt2"])
-@way
-def test_folders_load_again(family: str, way: str, tmp_path: Path) -> None:
-    model = twin(family, way).grown
-    model.save_pretrained(tmp_path)
-    again = AutoModelForCausalLM.from_pretrained(
-        tmp_path, dtype=torch.float64, attn_implementation="eager", experts_implementation="eager"
-    )
-    ids = tokens(model, seed=0)
-    with torch.no_grad():
-        assert torch.equal(logits(model, ids), logits(again.eval(), ids))
 
 
 def test_fresh_models_draw_their_routers() -> None:

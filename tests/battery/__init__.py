@@ -1,0 +1,1 @@
+"""The battery: one list of properties, one list of cases, and what every operator must hold to."""
