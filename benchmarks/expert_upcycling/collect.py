@@ -91,13 +91,13 @@ def _machine(started: dict[str, Any]) -> dict[str, Any]:
 
 
 def commit_of(code: str, root: Path = ROOT) -> str | None:
-    """The newest commit whose growc/ has this hash (`growc.growth.code`)."""
+    """The newest commit whose growc/ has this hash (`growc.files.versions`)."""
     known = _git(root, "rev-list", f"--max-count={MOST_COMMITS}", "HEAD", "--", "growc").decode().split()
     return next((commit for commit in known if _code_at(root, commit) == code), None)
 
 
 def _code_at(root: Path, commit: str) -> str:
-    """`growc.growth.code.code_digest` as it would be at a commit."""
+    """`growc.files.versions.code_digest` as it would be at a commit."""
     content = hashlib.sha256()
     with tarfile.open(fileobj=io.BytesIO(_git(root, "archive", commit, "growc"))) as archive:
         members = {PurePosixPath(m.name).relative_to("growc"): m for m in archive if m.name.endswith(".py")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.expert_upcycling.lines import Figure, Line
-from growc.report.numbers import MINUS, NONE, change, count, error, loss, percent
+from growc.report.numbers import MINUS, NONE, count, error, loss, percent, signed
 
 WINDOWS = "\N{DAGGER}"
 """Marks an error that is over the validation windows of a single seed."""
@@ -25,7 +25,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def difference(figure: Figure | None) -> str:
     """A difference of losses with its error."""
-    return NONE if figure is None else change(figure.mean) + _error(figure)
+    return NONE if figure is None else signed(figure.mean) + _error(figure)
 
 
 def value(figure: Figure | None) -> str:

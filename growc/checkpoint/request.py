@@ -13,7 +13,7 @@ from growc.diagnostics import fail
 from growc.files.distributed import fingerprint
 from growc.files.folder import check_folder
 from growc.files.strict import read_bytes
-from growc.growth.code import code_digest
+from growc.files.versions import code_digest
 
 SHARD_BYTES = 5 * 10**9
 """The most tensor bytes of one file, unless a single tensor has more."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from growc.checks.findings import Context, Findings, Invariant, strictest
+from growc.checks.findings import Context, Findings, strictest
 from growc.diagnostics import Diagnostic
+from growc.diagnostics.invariant import Invariant
 from growc.growth.graph import GrowNode
 
 

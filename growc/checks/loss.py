@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from pydantic import TypeAdapter
 
-from growc.checks.findings import Context, Findings, Invariant, bound, strictest
+from growc.checks.findings import Context, Findings, strictest
 from growc.checks.twin import Twin, logits, loss, tokens, twin_of
 from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
+from growc.diagnostics.invariant import Invariant, bound
 from growc.growth.graph import GrowNode
+from growc.model.kept import keep
 from growc.nn.duplicates import as_duplicated
 from growc.operators import Operator
 from growc.operators.expert_upcycling import ExpertUpcycling
@@ -56,6 +59,9 @@ def _in_words(gap: float, digits: str = ".1e") -> str:
     return f"less than {most:.0e}" if most else f"{gap:{digits}}"
 
 
+PROOF = TypeAdapter(Proof)
+
+
 def check(context: Context) -> Findings:
     """Prove every claim, and list the loss limit as to be measured. Errors: GROW405, GROW406 (a warning)."""
     findings, prototypes = Findings(), context.graph.prototypes()
@@ -77,11 +83,17 @@ def check(context: Context) -> Findings:
 
 def _proved(node: GrowNode) -> Findings:
     span = node.loaded.span("stages", node.position, "grow")
+    first = node.rewrites[0]
+    rows = [[step.operator.op, step.operator.model_dump_json(), step.parents] for step in node.rewrites]
+    other = first.other.config if first.parents > 1 else None
+    how = {"operators": rows, "other": other, "seed": node.training.seed, "claim": node.preserves}
     try:
-        twin = twin_of(node.rewrites, node.training.seed)
+        proof = keep(
+            "proofs", first.source.config, how, PROOF,
+            lambda: prove(twin_of(node.rewrites, node.training.seed), node.preserves),
+        )  # fmt: skip
     except GrowcError as error:
         return Findings((_no_twin(node, error, span),))
-    proof = prove(twin, node.preserves)
     exact = proof.claim is Preserves.EXACTLY
     value, limit = (proof.logit_gap, LOGIT_GAP) if exact else (proof.law_gap, LOSS_GAP)
     if value is None:

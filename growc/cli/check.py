@@ -6,39 +6,41 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growc.cli import answers
 from growc.spec import load
 
 if TYPE_CHECKING:
-    from growc.checks import Findings
-    from growc.growth.open import Opened
     from growc.plan.plan import Plan
 
 
-def opened(path: Path, overrides: Sequence[str], allow_code: bool) -> Opened:
-    """Open a spec; a mistake in its text is told before torch is imported."""
-    load(path, overrides, allow_code=allow_code)
+def checked(path: Path, overrides: Sequence[str], allow_code: bool, measure: bool) -> answers.Answer:
+    """The diagnostics and invariants of one spec; with `measure`, with what its source's weights say.
+
+    Where nothing has changed since an earlier call, torch is not imported.
+    """
+    loaded = load(path, overrides, allow_code=allow_code)
+    key = None if measure or allow_code else answers.key_of(path, overrides, loaded)
+    if (known := answers.recall(key)) is not None:
+        return known
+    from growc.checks import Context, run_checks
     from growc.growth.open import open_spec
 
-    return open_spec(path, overrides, allow_code=allow_code)
-
-
-def checked(path: Path, overrides: Sequence[str], allow_code: bool, measure: bool) -> Findings:
-    """The findings on one spec; with `measure`, with what its source's weights say."""
-    spec = opened(path, overrides, allow_code)
-    from growc.checks import Context, run_checks
-
+    spec = open_spec(path, overrides, allow_code=allow_code)
     context = Context(spec.loaded, spec.source, spec.graph)
     findings = run_checks(context)
-    if not measure:
-        return findings
-    from growc.run.measure import measure as measured
+    if measure:
+        from growc.run.measure import measure as measured
 
-    return findings.settled_by(measured(context))
+        findings = findings.settled_by(measured(context))
+    elif key is not None and answers.key_of(path, overrides, spec.loaded) == key:  # nothing changed meanwhile
+        answers.remember(key, (findings.diagnostics, findings.invariants))
+    return findings.diagnostics, findings.invariants
 
 
 def planned(path: Path, overrides: Sequence[str], allow_code: bool) -> Plan:
     """The plan of one spec."""
-    spec = opened(path, overrides, allow_code)
+    load(path, overrides, allow_code=allow_code)  # a mistake in its text is told before torch is imported
+    from growc.growth.open import open_spec
     from growc.plan.build import build_plan
 
-    return build_plan(spec)
+    return build_plan(open_spec(path, overrides, allow_code=allow_code))

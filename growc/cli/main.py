@@ -10,7 +10,7 @@ import click
 
 from growc import __version__
 from growc.checkpoint.layout import LAYOUTS, Layout
-from growc.cli.options import FILE, FormatChoice, allow_code, output_format, overrides, workers
+from growc.cli.options import FILE, FormatChoice, allow_code, no_cache, output_format, overrides, workers
 from growc.cli.session import Session
 from growc.diagnostics import ExitCode
 
@@ -38,6 +38,7 @@ def main() -> None:
 @click.option("--measure", is_flag=True, help="Load the source's weights and measure the loss around growth.")
 @overrides
 @allow_code
+@no_cache
 @output_format
 def check(
     specs: tuple[Path, ...], measure: bool, overrides: tuple[str, ...], allow_code: bool, output_format: FormatChoice
@@ -61,6 +62,7 @@ def check(
 @click.option("--out", type=FILE, help="Save the frozen plan, for `growc run`.")
 @overrides
 @allow_code
+@no_cache
 @output_format
 def plan(
     spec: Path, out: Path | None, overrides: tuple[str, ...], allow_code: bool, output_format: FormatChoice
@@ -79,6 +81,7 @@ def plan(
 @click.option("--nproc", default=1, show_default=True, type=click.IntRange(min=1), help="Processes on this machine.")
 @overrides
 @allow_code
+@no_cache
 def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], allow_code: bool) -> None:
     """Execute a spec or a frozen plan; called again, it resumes.
 
@@ -116,6 +119,7 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
 @workers
 @overrides
 @allow_code
+@no_cache
 def grow(
     spec: Path,
     stage: str,

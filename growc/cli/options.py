@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import click
 from typing_extensions import override
+
+from growc.files.cache import OFF, VARIABLE
 
 FormatChoice: TypeAlias = Literal["human", "json", "github", "sarif", "junit"]
 FORMATS: tuple[FormatChoice, ...] = ("human", "json", "github", "sarif", "junit")
@@ -31,6 +34,31 @@ overrides = click.option(
     help="Override one value of the spec, as stages[1].grow[0].factor=4; may be repeated.",
 )
 allow_code = click.option("--allow-code", is_flag=True, help="Let the spec's model.module import and run Python code.")
+
+
+def _leave_cache(context: click.Context, _: click.Parameter, given: bool) -> None:
+    """Turn the cache off for this call and for the processes that it starts."""
+    if not given:
+        return
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = OFF
+
+    def restore() -> None:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
+
+    context.call_on_close(restore)
+
+
+no_cache = click.option(
+    "--no-cache",
+    is_flag=True,
+    expose_value=False,
+    callback=_leave_cache,
+    help="Find everything anew: neither read nor keep what earlier calls found of models.",
+)
 workers = click.option(
     "--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads that move bytes."
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -13,9 +13,9 @@ import click
 from growc.cli.options import FormatChoice
 from growc.cli.views import View, view
 from growc.diagnostics import CODES, Diagnostic, ExitCode, GrowcError, Severity
+from growc.diagnostics.invariant import Invariant
 
 if TYPE_CHECKING:
-    from growc.checks import Findings
     from growc.plan.plan import InvariantRecord, Plan
 
 
@@ -84,18 +84,18 @@ class Session:
         """How the command ended."""
         self.code = max(self.code, code)
 
-    def collect(self, spec: str, check: Callable[[], Findings]) -> None:
+    def collect(self, spec: str, check: Callable[[], tuple[Sequence[Diagnostic], Sequence[Invariant]]]) -> None:
         """Add what `check` finds on one spec; other specs are checked even if this one cannot be."""
         self.specs.append(spec)
         try:
-            findings = check()
+            diagnostics, invariants = check()
         except GrowcError as error:
             self._found(error.diagnostics)
         else:
-            self._found(findings.diagnostics)
+            self._found(diagnostics)
             from growc.plan.plan import InvariantRecord
 
-            self.invariants += [(spec, InvariantRecord.of(invariant)) for invariant in findings.invariants]
+            self.invariants += [(spec, InvariantRecord.of(invariant)) for invariant in invariants]
 
     def show_findings(self) -> None:
         """Show all that was collected."""

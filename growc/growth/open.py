@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from growc.diagnostics import GrowcError, fail
+from growc.files.versions import code_digest
 from growc.growth.arms import sequence_length
 from growc.growth.build import build
-from growc.growth.code import code_digest
 from growc.growth.graph import GrowthGraph, Root
 from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect

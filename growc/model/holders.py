@@ -17,6 +17,7 @@ from itertools import permutations
 from logging import CRITICAL
 from typing import Any
 
+from pydantic import TypeAdapter
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
@@ -26,6 +27,7 @@ from growc.model.build import REFUSALS, build_meta, load_config
 from growc.model.copied import computes_the_same
 from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
+from growc.model.kept import keep
 from growc.model.small import shrink
 from growc.operators.grown_config import EXPERTS, GROWN, RENORMALISED, TOP_K, WIDTH, with_modules
 from growc.operators.sites import FfnSite, Gates, Holding, Mixture
@@ -67,6 +69,9 @@ class Holder:
         return {inside: {"kind": "mixture", "up": up, "down": site.down.removeprefix(f"{site.block}.")}}
 
 
+HOLDER: TypeAdapter[Holder | None] = TypeAdapter(Holder | None)
+
+
 def dense_networks(graph: ModelGraph, layers: tuple[int, ...] | None = None) -> tuple[FfnSite, ...]:
     """The feed-forward networks of the layers without experts, or of those of `layers` among them."""
     mixed = {site.layer for site in graph.moe}
@@ -102,6 +107,10 @@ def _silent() -> Generator[None]:
 @lru_cache(maxsize=64)
 def _stock(key: str, gates: Gates) -> Holder | None:
     """The first class of transformers that computes what the dense model does."""
+    return keep("classes", json.loads(key), {"gates": gates, "stock": True}, HOLDER, lambda: _found_stock(key, gates))
+
+
+def _found_stock(key: str, gates: Gates) -> Holder | None:
     small = _small(key)
     types = _candidates(small.config) if small and GROWN not in small.config else ()
     able = (name for name in types if small and _able(name, small))
@@ -111,6 +120,10 @@ def _stock(key: str, gates: Gates) -> Holder | None:
 @lru_cache(maxsize=64)
 def _own(key: str, gates: Gates) -> Holder | None:
     """A module of growc's in the dense model."""
+    return keep("classes", json.loads(key), {"gates": gates, "stock": False}, HOLDER, lambda: _found_own(key, gates))
+
+
+def _found_own(key: str, gates: Gates) -> Holder | None:
     small, switches = _small(key), ((RENORMALISED, gates == "renormalised"),)
     if small is None:
         return None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from logging import ERROR
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
 from torch import Tensor, fx
 from torch.fx.proxy import TraceError
 from transformers.utils import logging
@@ -18,6 +19,7 @@ from growc.diagnostics import fail
 from growc.model import axes, cost, layers, routing, sites, units
 from growc.model.build import REFUSALS, build_meta, canonical, load_config, own_attention
 from growc.model.graph import Blocks, ModelGraph, TensorInfo
+from growc.model.kept import keep
 from growc.model.trace import trace
 from growc.operators.grown_config import GROWN, groups_of
 from growc.operators.sites import MoeSite
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 TRACE_LENGTH = 64
 """Positions in the traced sequence; the cost at every other length follows from the cost at this one."""
+
+GRAPH = TypeAdapter(ModelGraph)
 
 
 def inspect(config: Mapping[str, Any], sequence_length: int) -> ModelGraph:
@@ -44,6 +48,10 @@ def inspect(config: Mapping[str, Any], sequence_length: int) -> ModelGraph:
 
 @lru_cache(maxsize=64)
 def _inspect(key: str) -> ModelGraph:
+    return keep("traces", json.loads(key), {"length": TRACE_LENGTH}, GRAPH, lambda: _traced(key))
+
+
+def _traced(key: str) -> ModelGraph:
     config = axes.pinned(load_config(json.loads(key)))
     model = build_meta(config)
     blocks = layers.blocks(model)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from growc.checks import Context, run_checks
-from growc.growth.code import code_digest
+from growc.files.versions import code_digest
 from growc.growth.graph import GrowNode, GrowthGraph, Node, Root, State, TrainNode, digest
 from growc.growth.open import Opened
 from growc.growth.rewrite import Rewrite, core_seconds, unchanged

@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from growc.checks import Invariant
-from growc.checks.findings import ROUNDING
 from growc.diagnostics import Diagnostic, Severity, Span
+from growc.diagnostics.invariant import ROUNDING, Invariant
 
 
 class Part(BaseModel):

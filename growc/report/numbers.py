@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from growc.checks.findings import bound
+from growc.diagnostics.invariant import bound
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"

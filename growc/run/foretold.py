@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growc.checks.findings import bound
+from growc.diagnostics.invariant import bound
 from growc.run.grow import DryRun, Prediction
 from growc.run.skipping import Skipping
 

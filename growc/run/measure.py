@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from growc.checks.findings import Context, Findings, Invariant, bound, strictest
+from growc.checks.findings import Context, Findings, strictest
 from growc.diagnostics import Diagnostic, Severity, fail
+from growc.diagnostics.invariant import Invariant, bound
 from growc.growth.graph import GrowNode, State
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing

@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from growc.files.atomic import write_json
-from growc.growth.code import code_digest
+from growc.files.versions import code_digest
 from growc.plan.freeze import write_plan
 from growc.plan.plan import Cost, Plan
 from growc.run.folder import RunFolder

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from growc.checks import Context, Findings, Invariant, loss, run_checks
-from growc.checks.findings import ROUNDING, bound
+from growc.checks import Context, Findings, loss, run_checks
 from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
+from growc.diagnostics.invariant import ROUNDING, Invariant, bound
 from growc.growth.graph import GrowNode
 from growc.growth.rewrite import Rewrite
 from growc.operators.expert_upcycling import ExpertUpcycling

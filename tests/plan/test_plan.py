@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from growc.diagnostics import GrowcError
-from growc.growth import code
+from growc.files import versions
 from growc.growth.open import open_spec
 from growc.plan.build import build_plan
 from growc.plan.changes import ranges
@@ -191,7 +191,7 @@ def test_drift_names_the_part_that_moved(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_code_digest_is_of_all_files() -> None:
-    assert len(code.code_digest()) == 64
+    assert len(versions.code_digest()) == 64
 
 
 def test_the_plan_can_be_read_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from growc.checks import loss
 from growc.checks.twin import Twin
+from growc.files.cache import OFF, VARIABLE
 from growc.growth.open import open_spec
 from growc.plan.alike import called, points, split, starts
 from growc.plan.build import build_plan
@@ -80,6 +81,7 @@ def test_a_claim_is_proved_once_for_all_seeds(spec: Path, monkeypatch: pytest.Mo
         return prove(twin, claim)
 
     monkeypatch.setattr(loss, "prove", counted)
+    monkeypatch.setenv(VARIABLE, OFF)
     plan = build_plan(open_spec(spec))
     assert len(proofs) == 2
     settled = [invariant.stage for invariant in plan.invariants if invariant.name == "preservation"]
