@@ -23,19 +23,32 @@ quickstart: setup ## Train a small model, grow it, train on, and write the repor
 	$(BIN)/growc run specs/quickstart.growth.yaml --run-dir runs/quickstart --nproc 2
 
 .PHONY: lint
-lint: setup ## Check style, types and the order of the rooms
+lint: style types ## Check style, types and the order of the rooms
+
+.PHONY: style
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-.PHONY: test
-test: lint ## Lint, then run the tests that are not slow
-	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
+.PHONY: types
+types: setup
+	$(BIN)/pyright
 
-.PHONY: test-slow
-test-slow: setup ## Run the slow tests: several processes, whole runs
-	$(BIN)/pytest -m slow -n auto --dist loadfile
+# Types are checked beside the tests: on two cores that costs less than it takes.
+.PHONY: test
+test: style ## Lint, then run the tests; MARKS="not full" takes in the slow ones
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+MARKS ?= not slow and not full
+
+.PHONY: tests
+tests: setup
+	$(BIN)/pytest -m "$(MARKS)" -n auto --dist loadgroup --durations 20
+
+.PHONY: full
+full: setup ## Run the full product of the settings of expert upcycling, which takes about an hour
+	$(BIN)/pytest -m full -n auto --dist worksteal
 
 .PHONY: format
 format: setup ## Sort imports and format the code
