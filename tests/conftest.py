@@ -1,6 +1,33 @@
-"""What all tests share: no property fails by the clock."""
+"""What all tests share: no property fails by the clock, none touches the user's cache, and a guard watches them."""
 
+import os
+import tempfile
+
+import pytest
 from hypothesis import settings
+
+pytest_plugins = ["tests.guard", "pytester"]
 
 settings.register_profile("growc", deadline=None)
 settings.load_profile("growc")
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch is imported later; workers and ranks have the cores to share
+
+# One folder for the processes of a session: workers inherit it from the one that starts them.
+_cache = None if "PYTEST_XDIST_WORKER" in os.environ else tempfile.TemporaryDirectory(prefix="growc-cache-")
+if _cache:
+    os.environ["GROWC_CACHE"] = _cache.name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, for their fixtures; the battery has none, and is spread over all."""
+    for item in items:
+        if item.path.name != "test_every_operator.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    if _cache:
+        _cache.cleanup()

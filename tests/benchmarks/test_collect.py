@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.expert_upcycling import collect
 from benchmarks.expert_upcycling.results import read_results
-from growc.growth.code import code_digest
+from growc.files.versions import code_digest
 from growc.run.folder import RunFolder
 from tests.benchmarks.made import MACHINE, run_folder, summary
 
@@ -25,6 +25,7 @@ def no_history(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "MOST_COMMITS", 1)
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("no_history")
 def test_a_finished_run_becomes_a_result(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run", "table1_main", VALUES)
@@ -42,6 +43,7 @@ def test_a_finished_run_becomes_a_result(tmp_path: Path) -> None:
     assert [arm.seed for arm in result.members(result.groups[0])] == [0, 1, 2]
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("no_history")
 def test_the_command_runs_it_again(tmp_path: Path) -> None:
     result = collect.collect(RunFolder(run_folder(tmp_path / "run", "table1_main", VALUES)))
@@ -51,6 +53,7 @@ def test_the_command_runs_it_again(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("no_history")
 def test_what_the_figures_are_is_kept_whole(tmp_path: Path) -> None:
     """More than the report reads: whoever has another question finds it answered."""
@@ -68,6 +71,7 @@ def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
         collect.main([], tmp_path / "results")
 
 
+@pytest.mark.process
 def test_the_commit_is_found_by_the_code_that_ran(tmp_path: Path) -> None:
     """Also when the repository has moved on since, and not at all for code that was never committed."""
 

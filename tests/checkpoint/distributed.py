@@ -69,8 +69,10 @@ def alone() -> Generator[None]:
 
 def save_on_ranks(folder: Path, to: Path, ranks: int, dim: int) -> None:
     """Saves the model in `folder` from several ranks: sharded by FSDP2 along dimension 0, or evenly along another."""
-    # A file is where the ranks meet: a port might be taken.
-    mp.spawn(_save_on_rank, (str(folder), str(to), ranks, dim), nprocs=ranks)  # pyright: ignore[reportPrivateImportUsage]
+    # A file is where the ranks meet: a port might be taken. They are forked from one process that has all modules.
+    mp.get_context("forkserver").set_forkserver_preload([__name__])
+    start = mp.start_processes  # pyright: ignore[reportPrivateImportUsage]
+    start(_save_on_rank, (str(folder), str(to), ranks, dim), nprocs=ranks, start_method="forkserver")
 
 
 def _save_on_rank(rank: int, folder: str, to: str, ranks: int, dim: int) -> None:

@@ -55,6 +55,7 @@ def test_in_and_out(tmp_path: Path, family: str) -> None:
     load(tmp_path / "published")
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "ranks", "dim"),

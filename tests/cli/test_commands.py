@@ -26,6 +26,7 @@ from tests.small import spec
 
 ROOT = Path(__file__).parents[2]
 
+
 def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "growc", *map(str, arguments)],
@@ -288,7 +289,7 @@ def test_an_interrupted_command_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("growc.cli.check.opened", interrupt)
+    monkeypatch.setattr("growc.cli.check.load", interrupt)
     monkeypatch.setattr("growc.run.command.run", interrupt)
     monkeypatch.setattr("growc.checkpoint.command.grow", interrupt)
     assert growc("plan", spec(tmp_path)).exit_code == 2

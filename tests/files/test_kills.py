@@ -58,11 +58,11 @@ def begin(root: Path) -> Growth:
     return growth
 
 
-def kill_often(root: Path, kills: int) -> None:
+def kill_often(root: Path, kills: int, seed: int) -> None:
     """Growths killed at random moments, gone on with or made anew until each is whole."""
     whole = begin(root / "whole")
     whole.grow(verify=True)
-    expected, random, made = files(whole.to), Random(kills), 0
+    expected, random, made = files(whole.to), Random(seed), 0
     while kills:
         growth = begin(root / str(made))
         made += 1
@@ -76,10 +76,12 @@ def kill_often(root: Path, kills: int) -> None:
 
 @pytest.mark.process
 def test_a_growth_killed_a_few_times(tmp_path: Path) -> None:
-    kill_often(tmp_path, 4)
+    kill_often(tmp_path, 4, seed=5)
 
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_growths_killed_a_hundred_times(tmp_path: Path) -> None:
-    kill_often(tmp_path, 100)
+@pytest.mark.parametrize("seed", range(5))
+def test_growths_killed_a_hundred_times(tmp_path: Path, seed: int) -> None:
+    """Twenty times for each seed."""
+    kill_often(tmp_path, 20, seed)

@@ -95,11 +95,16 @@ def test_import_growc_is_all_that_loading_needs(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_config(load_config(config))
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["model_type"] == "growc"
-    for imports in ("import growc, transformers", "import transformers, growc"):
-        code = f"{imports}; m = transformers.AutoModelForCausalLM.from_pretrained({str(tmp_path)!r});"
-        code += "print(type(m.model.layers[2].mlp.gate).__name__, m.model.layers[1].mlp.gate.weight.shape[0])"
-        seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert seen.stdout.strip() == "ExclusiveGlm4MoeTopkRouter 8", seen.stderr
+    orders = ("import growc, transformers", "import transformers, growc")
+    code = "import os, torch\n"  # what takes long, once
+    for imports in orders:
+        code += f"if not os.fork():\n    {imports}\n"
+        code += f"    m = transformers.AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})\n"
+        code += "    print(type(m.model.layers[2].mlp.gate).__name__, m.model.layers[1].mlp.gate.weight.shape[0])\n"
+        code += "    raise SystemExit\n"
+        code += "os.wait()\n"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert seen.stdout.splitlines() == ["ExclusiveGlm4MoeTopkRouter 8"] * len(orders), seen.stderr
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name

@@ -33,6 +33,7 @@ document.getElementById("frame").onload = event => {{
 </script>"""
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
 @pytest.mark.parametrize("width", [400, 1100])
@@ -41,6 +42,7 @@ def test_the_page_fits(tmp_path: Path, width: int) -> None:
     _fits(report(runs, None), width, tmp_path, pictures=7)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
 @pytest.mark.parametrize("width", [400, 1100])

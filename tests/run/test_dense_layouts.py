@@ -84,6 +84,7 @@ def test_growing_moves_no_loss_and_training_does(run: Run, op: str) -> None:
     assert losses[STEPS] < losses[1] - 0.1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("op", GROWN)
 def test_the_result_loads_and_gives_the_same_logits(run: Run, op: str, tmp_path: Path) -> None:
     """A stock class loads in a process that never imports growc."""
@@ -106,7 +107,8 @@ with torch.no_grad():
 {"assert 'growc' not in sys.modules" if op == "sparse_upcycling" else ""}
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
-    assert torch.equal(load_file(tmp_path / "logits.safetensors")["logits"], expected)
+    seen = load_file(tmp_path / "logits.safetensors")["logits"]
+    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-5)  # where bytes lie decides how some sums are taken
 
 
 def test_a_killed_run_goes_on_where_it_was(run: Run, tmp_path: Path) -> None:
