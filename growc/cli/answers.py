@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from pydantic import TypeAdapter
 from growc.diagnostics import Diagnostic
 from growc.diagnostics.invariant import Invariant
 from growc.files import cache
+from growc.files.strict import read_bytes
 from growc.files.versions import versions
 from growc.spec import LoadedSpec
 from growc.spec.schema import Model
@@ -19,6 +22,8 @@ from growc.spec.schema import Model
 Answer = tuple[tuple[Diagnostic, ...], tuple[Invariant, ...]]
 ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 KIND = "answers"
+SMALL = 4 * 2**20
+"""Bytes of the largest file that is read to see whether it has changed: no config has as many."""
 
 
 def recall(key: dict[str, Any] | None) -> Answer | None:
@@ -29,39 +34,42 @@ def recall(key: dict[str, Any] | None) -> Answer | None:
 
 def remember(key: dict[str, Any], answer: Answer) -> None:
     """Keep what was found under `key`."""
-    cache.store(KIND, key, ANSWER.dump_python(answer, mode="json"))
+    written = ANSWER.dump_python(answer, mode="json")
+    if ANSWER.validate_python(json.loads(json.dumps(written))) == answer:
+        cache.store(KIND, key, written)
 
 
 def key_of(path: Path, overrides: Sequence[str], loaded: LoadedSpec) -> dict[str, Any] | None:
-    """All that the answer depends on; None where that cannot be known: code of the user's, and models of the hub."""
+    """All that the answer depends on; None where that cannot be known, as of code of the user's and of models of the
+    hub, or where nothing is kept.
+    """
     models = [m for at in loaded.points for m in (at.loaded.spec.model, *at.loaded.spec.sources.values())]
-    if any(model.source in ("hub", "module") for model in models):
+    if cache.folder() is None or any(model.source in ("hub", "module") for model in models):
         return None
-    files = dict(entry for model in models for entry in _files(model, loaded.base_dir))
+    try:
+        files = {str(file): _state(file) for model in models for file in _files(model, loaded.base_dir)}
+    except (OSError, ValueError, RuntimeError):  # it cannot be there: the checks say so in their own words
+        return None
     text = hashlib.sha256(loaded.text.encode()).hexdigest()
     place = {"path": str(path), "folder": str(Path.cwd())}
     return {**place, "spec": text, "overrides": list(overrides), "files": files, **versions()}
 
 
-def _files(model: Model, base_dir: Path) -> list[tuple[str, Any]]:
-    """What is read of a model's files, or may be: of a folder names, sizes and times, since weights are large."""
+def _files(model: Model, base_dir: Path) -> Iterator[Path]:
+    """All that is read of a model's files, or may be."""
     match model.source:
         case "path":
             folder = base_dir / Path(str(model.path)).expanduser()
-            return [(str(found), _state(found)) for found in sorted((folder, *folder.rglob("*")))]
+            yield from (folder, *sorted(folder.iterdir()))
         case "config" if isinstance(model.config, str):
-            path = base_dir / Path(model.config).expanduser()
-            try:
-                return [(str(path), hashlib.sha256(path.read_bytes()).hexdigest())]
-            except OSError as error:
-                return [(str(path), error.errno)]
+            yield base_dir / Path(model.config).expanduser()
         case _:
-            return []
+            return
 
 
-def _state(path: Path) -> list[int] | int | None:
-    try:
-        status = path.stat()
-    except OSError as error:
-        return error.errno
-    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+def _state(file: Path) -> str | list[int]:
+    """What tells whether a file has changed: its content, but of weights and other large files identity and times."""
+    status = file.stat()
+    if stat.S_ISREG(status.st_mode) and status.st_size <= SMALL:
+        return hashlib.sha256(read_bytes(file)).hexdigest()
+    return [status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]

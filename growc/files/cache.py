@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -27,6 +28,10 @@ LIMIT = 256 * 2**20
 """Bytes that all entries may take together; past it, those that were read longest ago go."""
 LEFT = 0.75
 """Share of the limit that is left then."""
+BETWEEN = 1 / 16
+"""Share of the limit that a process writes before it measures all entries anew; it measures them at its first, too."""
+ENTRY = re.compile(r"[0-9a-f]{64}\.json(\..+)?")
+"""Names of entries, and of those that are not whole yet: the folder may hold files of others, which are theirs."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,12 @@ class Entry:
 
 
 def folder() -> Path | None:
-    """Where entries lie; None if nothing is kept."""
+    """Where entries lie; None if nothing is kept, as for a user without a home."""
     named = os.environ.get(VARIABLE, "")
     if named == OFF:
         return None
-    return Path(named) if named else user_cache_path("growc", appauthor=False)
+    path = Path(named) if named else user_cache_path("growc", appauthor=False)
+    return path if named or path.is_absolute() else None
 
 
 def load(kind: str, key: Mapping[str, Any]) -> Entry | None:
@@ -69,15 +75,19 @@ def store(kind: str, key: Mapping[str, Any], value: Any) -> None:
     path = root / kind / _name(head)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as aside:
+        content = _line(head, text) + b"\n" + text
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as aside:
             try:
-                aside.write(_line(head, text) + b"\n" + text)
+                aside.write(content)
                 aside.flush()
                 Path(aside.name).replace(path)
             except BaseException:
                 Path(aside.name).unlink(missing_ok=True)
                 raise
-        _trim(root)
+        _written[root] = _written.get(root, LIMIT) + len(content)
+        if _written[root] > BETWEEN * LIMIT:
+            _written[root] = 0
+            _trim(root)
     except OSError as error:
         _warn_once(root, error)
 
@@ -95,11 +105,15 @@ def _line(head: bytes, text: bytes) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    """A regular file of this user's or of root's, and no link; its time says that it was read."""
+    """A regular file of this user's or of root's, that nobody else may write, and no link.
+
+    Its time says then that it was read.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid not in (os.geteuid(), 0):
+        foreign = status.st_uid not in (os.geteuid(), 0) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if not stat.S_ISREG(status.st_mode) or foreign:
             raise FileNotFoundError(path)
         content = file.read()
     with contextlib.suppress(OSError):  # a folder that cannot be written to can be read all the same
@@ -110,7 +124,9 @@ def _read(path: Path) -> bytes:
 def _trim(root: Path) -> None:
     """Remove the entries that were read longest ago, if all are too large together."""
     found: list[tuple[float, int, Path]] = []
-    for path in root.glob("*/*"):
+    for path in root.glob("*/*.json*"):
+        if not ENTRY.fullmatch(path.name):
+            continue
         with contextlib.suppress(FileNotFoundError):  # another process trims too
             status = path.stat()
             found.append((status.st_mtime, status.st_size, path))
@@ -132,6 +148,9 @@ def _warn_once(root: Path, error: OSError) -> None:
             "the cache in %s cannot be used: %s; set %s to another folder, or to off", root, reason, VARIABLE
         )
 
+
+_written: dict[Path, int] = {}
+"""Bytes that this process has written to each folder since it measured all entries there."""
 
 _warnings: list[Path] = []
 """The folders that were warned of in this process: a second warning would say nothing new."""

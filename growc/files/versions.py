@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+LIBRARIES = ("torch", "transformers", "numpy", "pydantic", "networkx", "huggingface_hub", "pyyaml")
 
 
 @cache
@@ -22,5 +25,5 @@ def code_digest() -> str:
 @cache
 def versions() -> dict[str, str]:
     """The versions of all that decides what is found of a model, without importing any of it."""
-    libraries = {name: version(name) for name in ("torch", "transformers", "numpy", "pydantic")}
-    return {"growc": code_digest(), "python": sys.version, **libraries}
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {"growc": code_digest(), "python": sys.version, "machine": platform.machine(), **libraries}

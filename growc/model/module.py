@@ -14,6 +14,14 @@ from growc.diagnostics import fail
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_run: list[str] = []
+"""The functions of users' code that were called in this process."""
+
+
+def has_run() -> bool:
+    """Whether code of a user's has run in this process, and may have changed what other code finds."""
+    return bool(_run)
+
 
 def build_module(reference: str, base_dir: Path, *, allow_code: bool) -> PreTrainedModel:
     """Call the function of `package.module:function`; modules are looked for beside the spec, too.
@@ -25,6 +33,7 @@ def build_module(reference: str, base_dir: Path, *, allow_code: bool) -> PreTrai
     if not allow_code:
         _refuse(f"`module: {reference}` runs code, which is not allowed", "pass --allow-code if you trust it")
     name, _, function = reference.partition(":")
+    _run.append(reference)
     sys.path.insert(0, str(base_dir))
     try:
         model: Any = getattr(importlib.import_module(name), function)()

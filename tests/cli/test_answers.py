@@ -93,6 +93,13 @@ def test_a_model_folder_that_has_changed_is_checked_anew(tmp_path: Path, place: 
     assert "GROW215" in growc("check", path).output
 
 
+def test_what_is_no_config_file_is_not_waited_for(tmp_path: Path, place: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for source in ({"config": "pipe"}, {"config": "absent"}, {"config": "."}, {"path": "pipe"}, {"path": "a\0b"}):
+        assert "GROW205" in growc("check", spec(tmp_path, model=source)).output, source
+    assert not place.exists()
+
+
 @pytest.mark.parametrize("how", ["variable", "option"])
 def test_without_the_cache_nothing_is_kept(
     tmp_path: Path, place: Path, how: str, monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,7 @@ json_values = st.recursive(
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "_warnings", [])
+    monkeypatch.setattr(cache, "_written", {})
     return tmp_path / "cache"
 
 
@@ -104,6 +105,21 @@ def test_an_entry_of_another_user_is_not_believed(place: Path) -> None:
     assert cache.load("kind", KEY) == cache.Entry(VALUE)
 
 
+def test_an_entry_that_others_may_write_is_not_believed(place: Path) -> None:
+    cache.store("kind", KEY, VALUE)
+    for mode in (0o620, 0o602):
+        entry(place).chmod(mode)
+        assert cache.load("kind", KEY) is None
+    entry(place).chmod(0o644)
+    assert cache.load("kind", KEY) == cache.Entry(VALUE)
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.setattr(cache, "user_cache_path", lambda *_, **__: Path("~/.cache/growc"))
+    assert cache.folder() is None
+
+
 def test_a_cache_that_cannot_be_written_is_warned_of_once(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,7 +142,6 @@ def test_a_full_disk_leaves_no_part_of_an_entry(
     monkeypatch.setattr(Path, "replace", full)
     cache.store("kind", KEY, VALUE)
     assert not list(place.glob("*/*"))
-    assert not list(place.glob("*/.*"))
     assert len(caplog.records) == 1
 
 
@@ -152,6 +167,28 @@ def test_the_entries_read_longest_ago_go_first(place: Path, monkeypatch: pytest.
     assert {0, 6} <= {*left}
     assert 1 not in left
     assert 2 not in left
+
+
+def test_files_of_others_in_the_folder_are_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "photos").mkdir(parents=True)
+    theirs = [place / "photos/one.json", place / "photos/two.png", place / f"photos/{'0' * 64}.png", place / "three"]
+    for path in theirs:
+        path.write_text("x" * 1000)
+        os.utime(path, (0, 0))
+    monkeypatch.setattr(cache, "LIMIT", 1_000)
+    for number in range(9):
+        cache.store("kind", {"number": number}, "x" * 500)
+    assert all(path.exists() for path in theirs)
+    assert len(list(place.glob("kind/*"))) == 1
+
+
+def test_entries_are_measured_from_time_to_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "LIMIT", 64_000)
+    sizes: list[int] = []
+    for number in range(100):
+        cache.store("kind", {"number": number}, "x" * 1_000)
+        sizes.append(sum(path.stat().st_size for path in place.glob("*/*")))
+    assert 48_000 < max(sizes) <= 72_000
 
 
 def test_processes_that_write_at_once_leave_whole_entries(place: Path) -> None:

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from growc.diagnostics import GrowcError
 from growc.files import cache, versions
 from growc.growth.rewrite import rewrite
 from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
+from growc.model.kept import keep
+from growc.model.module import build_module
 from growc.operators import operator
+from growc.operators.grown_config import GROWN
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 
@@ -23,6 +28,7 @@ inspecting: Any = import_module("growc.model.inspect")  # the package has a func
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    monkeypatch.setattr("growc.model.module._run", [])
     _forget()
     return tmp_path
 
@@ -91,6 +97,44 @@ def test_an_infinite_number_in_a_config_comes_back(monkeypatch: pytest.MonkeyPat
 def test_the_code_digest_is_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert versions.versions()["growc"] == versions.code_digest()
     assert len(versions.code_digest()) == 64
+
+
+CODE = """
+from transformers import AutoConfig, AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
+class MineConfig(MixtralConfig):
+    model_type = "growc_kept_mine"
+class MineForCausalLM(MixtralForCausalLM):
+    config_class = MineConfig
+AutoConfig.register("growc_kept_mine", MineConfig)
+AutoModelForCausalLM.register(MineConfig, MineForCausalLM)
+"""
+
+
+def test_a_model_of_the_users_code_is_not_kept_nor_what_it_grows_to(place: Path) -> None:
+    exec(CODE, {"__name__": "growc_kept_mine"})
+    inspect(FAMILIES["mixtral"] | {"model_type": "growc_kept_mine"}, 64)
+    grown = _grown("mixtral")
+    stock = len(list(place.glob("traces/*")))
+    inspect(grown | {GROWN: grown[GROWN] | {"model_type": "growc_kept_mine"}}, 64)
+    assert len(list(place.glob("traces/*"))) == stock
+
+
+def test_nothing_is_kept_once_code_of_the_users_has_run(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "growc_kept_module.py").write_text("def model(): raise ValueError")
+    with pytest.raises(GrowcError, match="GROW211"):
+        build_module("growc_kept_module:model", tmp_path, allow_code=True)
+    inspect(FAMILIES["llama"], 64)
+    assert not list(place.glob("traces/*"))
+
+
+def test_what_would_come_back_of_another_type_is_not_kept(place: Path) -> None:
+    type_ = TypeAdapter(dict[str, float])
+    assert keep("kind", FAMILIES["llama"], {}, type_, lambda: {"one": 1}) == {"one": 1}
+    assert not list(place.glob("kind/*"))
+    keep("kind", FAMILIES["llama"], {}, type_, lambda: {"one": 1.5})
+    assert len(list(place.glob("kind/*"))) == 1
 
 
 def _never(key: str, *_: object) -> ModelGraph:
