@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def _slow(case: Case) -> list[pytest.MarkDecorator]:
 
 
 def _hold(case: Case, folder: Path, subtests: pytest.Subtests) -> None:
+    case = replace(case)  # its models are freed with it
     for statement in PROPERTIES:
         if statement.applies(case):
             with subtests.test(statement.name):
