@@ -1,18 +1,25 @@
-"""Run a suite on every mutant: `python -m benchmarks.test_power run --tree CHECKOUT --out FILE STAGE...`.
+"""Compare the power of two test suites: how many of 25 small faults does each of them find?
 
-A stage is one argument list of pytest, in quotes; stages run in order until one fails, the likely and cheap ones first
-and the whole suite last. `{room}` stands for the mutant's folder under growc/. `draw` prints the mutants, and
-`table OLD NEW` compares two result files. A call that was interrupted goes on with the mutants that are left.
+    python -m benchmarks.test_power draw
+    git worktree add OLD 7044bfd; git clone . NEW
+    python -m benchmarks.test_power run old --tree OLD --out old.jsonl
+    python -m benchmarks.test_power run new --tree NEW --out new.jsonl
+    python -m benchmarks.test_power table old.jsonl new.jsonl
+
+`suites.toml` has the stages of both suites. `run` writes a mutant into the checkout, runs the stages on it until one
+finds it, takes the mutant out, and appends a line for each stage; a call that was interrupted goes on where it ended.
+`--stages 2` stops after two stages: the cheap ones. A mutant counts as found when a test fails, or cannot be collected,
+that passes without the mutant; one on which the suite hangs is counted apart.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,98 +27,114 @@ from typing import Any
 import click
 
 from benchmarks.test_power.mutants import Mutant, draw
+from benchmarks.test_power.stages import FOUND, HUNG, SUITES, SURVIVED, environment, outcome_of, stages_of
 
 ROOT = Path(__file__).parents[2]
 MUTANTS = Path(__file__).with_name("mutants.json")
-FOUND, SURVIVED = 1, 0
-"""pytest's exit codes."""
+COMMIT = "7044bfd"
+"""The last commit with the old suite."""
+
+PATH = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(help=__doc__)
 def main() -> None:
     """See the module."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as after SIGINT, the mutant is taken out
 
 
 @main.command("draw")
-@click.option("--tree", type=click.Path(path_type=Path), default=ROOT, help="The checkout to draw from.")
 @click.option("--seed", default=0, show_default=True)
-def draw_command(tree: Path, seed: int) -> None:
-    """Write mutants.json."""
-    mutants = [asdict(mutant) for mutant in draw(tree, seed)]
-    MUTANTS.write_text(json.dumps(mutants, indent=1) + "\n", encoding="utf-8")
+def draw_command(seed: int) -> None:
+    """Write mutants.json: the mutants of a seed whose lines still stand, and those drawn whose lines are gone."""
+    mutants, gone = draw(ROOT, COMMIT, seed)
+    for mutant in gone:
+        click.echo(f"replaced, since its line is gone: {mutant} {mutant.text.strip()}")
+    drawn = {"commit": COMMIT, "seed": seed, "mutants": [*map(asdict, mutants)], "replaced": [*map(asdict, gone)]}
+    MUTANTS.write_text(json.dumps(drawn, indent=1) + "\n", encoding="utf-8")
 
 
 @main.command()
-@click.option("--tree", type=click.Path(path_type=Path), required=True, help="A checkout that nothing else uses.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where results are appended.")
-@click.option("--limit", default=1800, show_default=True, help="Seconds for one stage.")
-@click.argument("stages", nargs=-1, required=True)
-def run(tree: Path, out: Path, limit: int, stages: tuple[str, ...]) -> None:
-    """Run the stages on every mutant that `out` has no result of."""
-    known = [json.loads(line)["mutant"] for line in out.read_text().splitlines()] if out.exists() else []
-    for number, mutant in enumerate(map(_read, json.loads(MUTANTS.read_text(encoding="utf-8")))):
-        if number in known:
-            continue
-        began = time.monotonic()
-        result: dict[str, Any] = {"mutant": number, **_result(mutant, tree, stages, limit)}
-        result["seconds"] = round(time.monotonic() - began)
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
-        click.echo(f"{number:2} {result['outcome']:9} {result['seconds']:5} s  {result['by']}")
-
-
-def _read(values: dict[str, Any]) -> Mutant:
-    return Mutant(**values)
-
-
-def _result(mutant: Mutant, tree: Path, stages: tuple[str, ...], limit: int) -> dict[str, Any]:
-    try:
-        whole = mutant.apply(tree)
-    except LookupError:
-        return {"outcome": "gone", "by": ""}
-    try:
-        for stage in stages:
-            outcome, by = _pytest(tree, shlex.split(stage.format(room=Path(mutant.file).parts[1])), limit)
-            if outcome != "survived":
-                return {"outcome": outcome, "by": by}
-        return {"outcome": "survived", "by": ""}
-    finally:
-        (tree / mutant.file).write_text(whole, encoding="utf-8")
-
-
-def _pytest(tree: Path, arguments: list[str], limit: int) -> tuple[str, str]:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "GROWC_CACHE": "off"}
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=limit, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return "hung", shlex.join(arguments)
-    if done.returncode == SURVIVED:
-        return "survived", ""
-    if done.returncode in (FOUND, 2, 4):  # 2 and 4: a module that cannot be imported, which is found too
-        words = ("FAILED", "SUBFAILED", "ERROR")
-        told = [line for line in done.stdout.splitlines() if line.startswith(words)]
-        return "found", told[0][:160] if told else done.stdout[-160:]
-    raise click.ClickException(f"pytest ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+@click.argument("suite", type=click.Choice(list(SUITES)))
+@click.option("--tree", type=PATH, required=True, help="A clone or worktree that nothing else uses.")
+@click.option("--out", type=PATH, required=True, help="Where results are appended.")
+@click.option("--stages", type=int, help="Run the first ones alone.")
+def run(suite: str, tree: Path, out: Path, stages: int | None) -> None:
+    """Run a suite on every mutant that `out` has no answer of."""
+    tree = tree.resolve()
+    _check(tree)
+    for mutant in _mutants():
+        for stage in stages_of(suite, mutant.folder)[:stages]:
+            known = _results(out).get(str(mutant), [])
+            if any(result["outcome"] != SURVIVED or result["arguments"] == stage.arguments for result in known):
+                continue
+            began = time.monotonic()
+            outcome, by = outcome_of(stage, mutant, tree)
+            seconds = round(time.monotonic() - began)
+            result = {"mutant": str(mutant), "suite": suite, "arguments": stage.arguments, "whole": stage.whole}
+            result |= {"outcome": outcome, "by": by, "seconds": seconds}
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+            click.echo(f"{mutant}  {outcome}  {seconds} s  {by}  [{stage.arguments}]")
 
 
 @main.command()
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("old", type=PATH)
+@click.argument("new", type=PATH)
 def table(old: Path, new: Path) -> None:
-    """Print what each suite found, as markdown."""
-    results = [{r["mutant"]: r for r in map(json.loads, path.read_text().splitlines())} for path in (old, new)]
-    click.echo("| mutant | change | old suite | new suite, by |\n| --- | --- | --- | --- |")
-    for number, mutant in enumerate(map(_read, json.loads(MUTANTS.read_text(encoding="utf-8")))):
-        before, after = (side.get(number, {"outcome": "not run", "by": ""}) for side in results)
-        change = f"`{mutant.before.strip()}` -> `{mutant.after.strip()}`".replace("|", "\\|")
-        by = after["by"].partition("::")[2][:90]
-        place = f"{mutant.file.removeprefix('growc/')}:{mutant.line}"
-        click.echo(f"| {place} | {change} | {before['outcome']} | {after['outcome']} {by} |")
-    counts = [sum(result["outcome"] in ("found", "hung") for result in side.values()) for side in results]
-    click.echo(f"\nFound by the old suite: {counts[0]}; by the new: {counts[1]}.")
+    """Print what each suite found, as markdown; fail if the new one misses what the old one found."""
+    sides = [_results(old), _results(new)]
+    totals: list[Counter[str]] = [Counter(), Counter()]
+    missed: list[Mutant] = []
+    click.echo("| mutant | change | old suite | new suite |\n| --- | --- | --- | --- |")
+    for mutant in _mutants():
+        answers = [_answer(side.get(str(mutant), [])) for side in sides]
+        for total, (outcome, _) in zip(totals, answers, strict=True):
+            total[outcome] += 1
+        if answers[0][0] in (FOUND, HUNG) and answers[1][0] not in (FOUND, HUNG):
+            missed.append(mutant)
+        change = f"`{mutant.text.strip()}`: `{mutant.before.strip()}` to `{mutant.after.strip()}`"
+        cells = [f"{mutant.file}:{mutant.line}", change, *(f"{outcome} {by}".strip() for outcome, by in answers)]
+        click.echo("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for name, total in zip(("old", "new"), totals, strict=True):
+        click.echo(f"\nThe {name} suite: " + ", ".join(f"{count} {outcome}" for outcome, count in total.items()))
+    if missed:
+        raise click.ClickException(f"found by the old suite alone: {', '.join(map(str, missed))}")
+
+
+def _check(tree: Path) -> None:
+    """Refuse a checkout that others work in, that a killed run has left changed, or whose growc is not imported."""
+    if tree.samefile(ROOT):
+        raise click.ClickException("mutants are written into the checkout: make another one with `git worktree add`")
+    if subprocess.check_output(["git", "-C", str(tree), "status", "--porcelain", "growc"]):
+        raise click.ClickException(f"{tree}/growc has changes; take them back with `git -C {tree} checkout growc`")
+    command = [sys.executable, "-c", "import growc; print(growc.__path__[0])"]
+    place = subprocess.check_output(command, cwd="/", env=environment(tree), text=True).strip()
+    if Path(place) != tree / "growc":
+        raise click.ClickException(f"growc would be imported from {place}")
+
+
+def _mutants() -> list[Mutant]:
+    return [Mutant(**values) for values in json.loads(MUTANTS.read_text(encoding="utf-8"))["mutants"]]
+
+
+def _results(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """What a file of results says of each mutant, in order."""
+    results: dict[str, list[dict[str, Any]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        result = json.loads(line)
+        results.setdefault(result["mutant"], []).append(result)
+    return results
+
+
+def _answer(results: list[dict[str, Any]]) -> tuple[str, str]:
+    """The outcome of all stages: a mutant has survived only if the whole suite passed."""
+    if not results:
+        return "not run", ""
+    last = results[-1]
+    if last["outcome"] == SURVIVED and not last["whole"]:
+        return "not run to its end", ""
+    return last["outcome"], last["by"] and f"by `{last['by']}`"
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
-"""Draw mutants: one flipped comparison, changed constant, shifted index or flipped sign each.
+"""Draw small faults: one flipped comparison, changed constant, shifted index or flipped sign each.
 
-Left alone are annotations, texts of messages, docstrings, `__str__` and what is declared of fields (bounds and
-descriptions), since a change there is no fault of what growc computes.
+A flipped comparison is `<` for `<=`, `==` for `!=`, `in` for `not in`, `is` for `is not`, and the other way round. A
+whole number n becomes n + 1, another number doubles, True becomes False; an index moves by one; `+` becomes `-`, and a
+minus before a value is dropped. Only that text changes: the rest of the file is kept byte for byte.
+
+Left alone, since a change there is no fault in what growc computes: annotations, `Literal[...]`, `if TYPE_CHECKING`,
+docstrings, texts of messages (f-strings, `format`, `%`), `__str__` and `__repr__`, and what is said of fields (bounds
+and descriptions) and of papers. Chains of comparisons, and comparisons and sums over several lines, are left out too.
 """
 
 from __future__ import annotations
 
 import ast
 import random
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 FOLDERS = ("operators", "programs", "growth", "checks", "run")
 EACH = 5
@@ -27,64 +33,100 @@ SKIPPED_CALLS = {"Field", "Problem", "fail", "Diagnostic", "Paper", "Example"}
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of one line: `before` (the whole line) becomes `after`; `line` counts from 1."""
+    """In one line, `text`, what stands at `col` turns from `before` to `after`; lines count from 1, columns from 0."""
 
     file: str
     line: int
+    col: int
     kind: str
     before: str
     after: str
+    text: str
 
-    def apply(self, tree: Path) -> str:
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.col}"
+
+    @property
+    def folder(self) -> str:
+        """The folder under growc/."""
+        return Path(self.file).parts[1]
+
+    def place(self, tree: Path) -> int | None:
+        """The number from 0 of the line in a checkout, the nearest where several read the same; None: it is gone."""
+        path = tree / self.file
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        places = [number for number, text in enumerate(lines) if text == self.text]
+        return min(places, key=lambda number: abs(number - self.line + 1), default=None)
+
+    def apply(self, tree: Path) -> bytes:
         """Write the changed file into a checkout; returns what was there.
 
         Raises:
             LookupError: the line is not there any more.
         """
-        path = tree / self.file
-        whole = path.read_text(encoding="utf-8")
-        lines = whole.splitlines(keepends=True)
-        places = [number for number, text in enumerate(lines) if text.rstrip("\n") == self.before]
-        if not places:
-            raise LookupError(f"{self.file}: {self.before.strip()}")
-        place = min(places, key=lambda number: abs(number - self.line + 1))
-        lines[place] = self.after + "\n"
-        path.write_text("".join(lines), encoding="utf-8")
+        path, place = tree / self.file, self.place(tree)
+        if place is None:
+            raise LookupError(f"{self}: {self.text.strip()}")
+        whole = path.read_bytes()
+        lines = whole.split(b"\n")
+        lines[place] = (self.text[: self.col] + self.after + self.text[self.col + len(self.before) :]).encode()
+        path.write_bytes(b"\n".join(lines))
         return whole
 
 
-def draw(root: Path, seed: int) -> list[Mutant]:
-    """The mutants of `seed` over the package in the checkout `root`."""
+def draw(repository: Path, commit: str, seed: int) -> tuple[list[Mutant], list[Mutant]]:
+    """The mutants of `seed` over the package as it stood at `commit`; and those that were drawn but are gone since.
+
+    A mutant is gone when its line is in the checkout `repository` no more; the next of its kind takes its place.
+    """
     chosen: list[Mutant] = []
+    gone: list[Mutant] = []
     for folder in FOLDERS:
-        found = [m for path in sorted((root / "growc" / folder).rglob("*.py")) for m in _mutants(path, root)]
+        found = list(_of_folder(repository, commit, f"growc/{folder}"))
         kinds = sorted({mutant.kind for mutant in found})
         choice = random.Random(f"{seed}/{folder}")
         for number in range(EACH):  # kinds in turn: of constants there are most
-            of_kind = [m for m in found if m.kind == kinds[number % len(kinds)]]
-            chosen.append(choice.choice(of_kind))
-    return chosen
+            of_kind = [mutant for mutant in found if mutant.kind == kinds[number % len(kinds)]]
+            mutant, others = choice.choice(of_kind), random.Random(f"{seed}/{folder}/{number}")
+            while mutant in chosen or mutant.place(repository) is None:
+                gone += [mutant] if mutant not in chosen else []
+                of_kind.remove(mutant)
+                mutant = others.choice(of_kind)
+            chosen.append(mutant)
+    return chosen, gone
 
 
-def _mutants(path: Path, root: Path) -> Iterator[Mutant]:
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    for node in _living(ast.parse(text)):
-        for kind, part, start, end, new in _changes(node, lines):
-            line = lines[part - 1]
-            after = line[:start] + new + line[end:]
-            if after != line:
-                yield Mutant(str(path.relative_to(root)), part, kind, line, after)
+def _of_folder(repository: Path, commit: str, folder: str) -> Iterator[Mutant]:
+    names = _git(repository, "ls-tree", "-r", "--name-only", commit, folder).splitlines()
+    for path in sorted(map(PurePosixPath, names)):
+        if path.suffix == ".py":
+            yield from _mutants(str(path), _git(repository, "show", f"{commit}:{path}"))
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(repository), *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+
+
+def _mutants(file: str, source: str) -> Iterator[Mutant]:
+    lines = source.split("\n")
+    for node in _living(ast.parse(source)):
+        for kind, number, start, end, new in _changes(node, lines):
+            text = lines[number - 1]
+            if new != text[start:end]:
+                yield Mutant(file, number, start, kind, text[start:end], new, text)
 
 
 def _living(node: ast.AST) -> Iterator[ast.AST]:
-    """All below a node that computes something."""
+    """A node and all below it that computes something."""
     match node:
         case ast.JoinedStr() | ast.FunctionDef(name="__str__" | "__repr__"):
             return
         case ast.Call(func=ast.Name(id=name)) if name in SKIPPED_CALLS:
             return
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+        case ast.Call(func=ast.Attribute(attr="format")) | ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
+            return
+        case ast.Subscript(value=ast.Name(id="Literal")) | ast.If(test=ast.Name(id="TYPE_CHECKING")):
             return
         case ast.AnnAssign(value=value):
             if value is not None:
@@ -120,8 +162,7 @@ def _changes(node: ast.AST, lines: list[str]) -> Iterator[tuple[str, int, int, i
         case ast.Constant(value=float(value)):
             yield "constant", line, node.col_offset, node.end_col_offset or 0, repr(value * 2 if value else 1.0)
         case ast.Subscript(slice=ast.Constant(value=int(value)) as index) if index.end_lineno == index.lineno:
-            new = value + 1
-            yield "index", index.lineno, index.col_offset, index.end_col_offset or 0, str(new)
+            yield "index", index.lineno, index.col_offset, index.end_col_offset or 0, str(value + 1)
         case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right) if left.end_lineno == right.lineno:
             if isinstance(left, ast.Constant) and isinstance(left.value, str):
                 return

@@ -275,6 +275,9 @@ EXAMPLES = {
         {"experts": 4, "keys": "token", "combine": "sum_logits", "gates": "softmax"}, Preserves.NEARLY, source="dense"
     ),
     "calibrated": Example({"experts": 4, "keys": "calibrated"}, Preserves.EXACTLY, source="dense"),
+    "calibrated-sum": Example(
+        {"experts": 4, "keys": "calibrated", "combine": "sum_logits"}, Preserves.EXACTLY, source="dense"
+    ),
     "calibrated-apart": Example(
         {"experts": 4, "keys": "calibrated", "combine": "per_router_keys"}, Preserves.EXACTLY, source="dense"
     ),

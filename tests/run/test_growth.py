@@ -39,29 +39,36 @@ def _decisions(run_dir: Path) -> dict[str, dict[str, Any]]:
     return {line["stage"]: line for line in lines if line["event"] == "decision"}
 
 
-@pytest.mark.slow
-def test_scores_do_not_depend_on_sharding(tmp_path: Path) -> None:
-    """Six grow stages from one trunk, each by another score, on three layouts."""
+def _scored(folder: Path, ranks: int, *overrides: str) -> Path:
+    """A run with six grow stages from one trunk, each by another score."""
     stages: list[dict[str, Any]] = [{"name": "pretrain", "train": {"steps": 6, "data": "pretrain"}}]
     for score, rule in SCORES.items():
         allocation = {"rule": "greedy", "score": score, "batches": 3, "cap": 3} | rule
         grow = [{"op": "expert_upcycling", **EXACT, "allocation": allocation}]
         stages.append({"name": score, "from": "pretrain.stable", "grow": grow})
     training = {"batch_tokens": 256, "optimizer": {"name": "adamw", "lr": 1e-3}}
-    path = tiny.spec(tmp_path, stages=stages, training=training)
-    for name, ranks, overrides in (("one", 1, ()), ("two", 2, ()), ("ep", 2, ("parallel.ep=2",))):
-        tiny.run(path, tmp_path / name, ranks, *overrides)
-    expected = _decisions(tmp_path / "one")
+    tiny.run(tiny.spec(folder, stages=stages, training=training), folder / "run", ranks, *overrides)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def scored_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _scored(tmp_path_factory.mktemp("scored"), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [(), ("parallel.ep=2",)], ids=["fsdp 2", "ep 2"])
+def test_scores_do_not_depend_on_sharding(scored_alone: Path, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    expected, run = _decisions(scored_alone), _scored(tmp_path, 2, *overrides)
     assert expected.keys() == SCORES.keys()
-    for name in ("two", "ep"):
-        for score, decision in _decisions(tmp_path / name).items():
-            assert decision["replicas"] == expected[score]["replicas"]
-            for layer, scores in expected[score]["scores"].items():
-                assert min(scores) >= 0
-                assert max(scores) > min(scores)
-                assert decision["scores"][layer] == pytest.approx(scores, rel=1e-5)
+    for score, decision in _decisions(run).items():
+        assert decision["replicas"] == expected[score]["replicas"]
+        for layer, scores in expected[score]["scores"].items():
+            assert min(scores) >= 0
+            assert max(scores) > min(scores)
+            assert decision["scores"][layer] == pytest.approx(scores, rel=1e-5)
     for score in SCORES:
-        grown = tiny.summary(tmp_path / "two")["stages"][score]
+        grown = tiny.summary(run)["stages"][score]
         assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
 
 

@@ -87,23 +87,33 @@ def test_pruned_and_slimmed_models_train_on_and_load(tmp_path: Path) -> None:
         assert torch.isfinite(model(torch.arange(16)[None]).logits).all()
 
 
-def test_decisions_and_weights_do_not_depend_on_sharding(tmp_path: Path) -> None:
-    path = tiny.spec(tmp_path, stages=_grow_stages(**STAGES), training=ADAM)
-    for name, ranks, overrides in (("one", 1, ()), ("two", 2, ()), ("ep", 2, ("parallel.ep=2",))):
-        tiny.run(path, tmp_path / name, ranks, *overrides)
-        _check(tmp_path / name)
-    expected = {kind: _events(tmp_path / "one", kind) for kind in ("decision", "skipping")}
-    for name in ("two", "ep"):
-        for stage, decision in _events(tmp_path / name, "decision").items():
-            assert decision["replicas"] == expected["decision"][stage]["replicas"]
-            assert decision.get("units") == expected["decision"][stage].get("units")
-            for layer, scores in expected["decision"][stage]["scores"].items():
-                assert decision["scores"][layer] == pytest.approx(scores, rel=1e-5, abs=1e-6)
-        skipping = _events(tmp_path / name, "skipping")["exhaustive"]
-        assert skipping["beta"] == pytest.approx(expected["skipping"]["exhaustive"]["beta"], rel=1e-5)
-        for stage in STAGES:
-            at = [tiny.summary(tmp_path / run)["stages"][stage] for run in ("one", name)]
-            assert at[1]["val_loss_after"] == pytest.approx(at[0]["val_loss_after"], abs=1e-5)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _run(tmp_path_factory.mktemp("alone"), 1)
+
+
+def _run(folder: Path, ranks: int, *overrides: str) -> Path:
+    tiny.run(tiny.spec(folder, stages=_grow_stages(**STAGES), training=ADAM), folder / "run", ranks, *overrides)
+    _check(folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("overrides", [(), ("parallel.ep=2",)], ids=["fsdp 2", "ep 2"])
+def test_decisions_and_weights_do_not_depend_on_sharding(
+    alone: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    run = _run(tmp_path, 2, *overrides)
+    expected = {kind: _events(alone, kind) for kind in ("decision", "skipping")}
+    for stage, decision in _events(run, "decision").items():
+        assert decision["replicas"] == expected["decision"][stage]["replicas"]
+        assert decision.get("units") == expected["decision"][stage].get("units")
+        for layer, scores in expected["decision"][stage]["scores"].items():
+            assert decision["scores"][layer] == pytest.approx(scores, rel=1e-5, abs=1e-6)
+    skipping = _events(run, "skipping")["exhaustive"]
+    assert skipping["beta"] == pytest.approx(expected["skipping"]["exhaustive"]["beta"], rel=1e-5)
+    for stage in STAGES:
+        at = [tiny.summary(each)["stages"][stage] for each in (alone, run)]
+        assert at[1]["val_loss_after"] == pytest.approx(at[0]["val_loss_after"], abs=1e-5)
 
 
 def test_a_decision_is_read_from_the_journal_and_not_made_again(tmp_path: Path) -> None:

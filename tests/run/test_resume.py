@@ -73,19 +73,32 @@ def test_killed_and_resumed_on_another_layout_ends_alike(
         assert tiny.rows(tmp_path / "run", stage) == pytest.approx(tiny.rows(folder / "run", stage), rel=1e-5)
 
 
-@pytest.mark.process
-def test_interrupt_saves_and_says_so(unbroken: Path, tmp_path: Path) -> None:
-    path = tiny.spec(tmp_path, training=ADAM)
-    child = tiny.start_process(path, tmp_path / "run", 2)
-    while max(tiny.rows(tmp_path / "run", "pretrain"), default=0) < 2:
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A spec whose run of two ranks a SIGINT has stopped, and what that run printed."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    path = tiny.spec(folder, training=ADAM)
+    child = tiny.start_process(path, folder / "run", 2)
+    while max(tiny.rows(folder / "run", "pretrain"), default=0) < 2:
         assert child.poll() is None
     child.send_signal(signal.SIGINT)
     output, _ = child.communicate(timeout=120)
     assert child.returncode == 3, output
+    return path, output
+
+
+@pytest.mark.process
+def test_an_interrupt_saves_and_says_so(interrupted: tuple[Path, str]) -> None:
+    _, output = interrupted
     assert "Traceback" not in output
     assert output.endswith("stopped; the same command goes on from what is saved\n")
-    tiny.run(path, tmp_path / "run", 2)
-    expected, seen = tiny.tensors(unbroken / END), tiny.tensors(tmp_path / "run" / END)
+
+
+@pytest.mark.process
+def test_interrupted_and_resumed_ends_bit_equal(unbroken: Path, interrupted: tuple[Path, str]) -> None:
+    path, _ = interrupted
+    tiny.run(path, path.parent / "run", 2)
+    expected, seen = tiny.tensors(unbroken / END), tiny.tensors(path.parent / "run" / END)
     assert all(torch.equal(expected[name], seen[name]) for name in expected)
 
 
