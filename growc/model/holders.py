@@ -83,8 +83,9 @@ def holding(graph: ModelGraph, mixture: Mixture, *, stock: bool = True) -> Holdi
 
     Without `stock`, only modules of growc's are asked.
     """
-    key = json.dumps(graph.config, sort_keys=True)
-    for find in (_stock, _own) if stock else (_own,):
+    small = _small(json.dumps(graph.config, sort_keys=True))
+    key = json.dumps(small.config, sort_keys=True) if small else ""
+    for find in () if small is None else (_stock, _own) if stock else (_own,):
         with _silent():  # what candidates cannot be is said aloud
             holder = find(key, mixture.gates)
         for config in holder.configs(graph, mixture) if holder else ():
@@ -106,34 +107,35 @@ def _silent() -> Generator[None]:
 
 @lru_cache(maxsize=64)
 def _stock(key: str, gates: Gates) -> Holder | None:
-    """The first class of transformers that computes what the dense model does."""
+    """The first class of transformers that computes what the small dense model of the config `key` does."""
     return keep("classes", json.loads(key), {"gates": gates, "stock": True}, HOLDER, lambda: _found_stock(key, gates))
 
 
 def _found_stock(key: str, gates: Gates) -> Holder | None:
-    small = _small(key)
-    types = _candidates(small.config) if small and GROWN not in small.config else ()
-    able = (name for name in types if small and _able(name, small))
-    return next((holder for name in able for holder in _tried(name, small, gates)), None) if small else None
+    small = inspect(json.loads(key), LENGTH)
+    types = _candidates(small.config) if GROWN not in small.config else ()
+    able = (name for name in types if _able(name, small))
+    return next((holder for name in able for holder in _tried(name, small, gates)), None)
 
 
 @lru_cache(maxsize=64)
 def _own(key: str, gates: Gates) -> Holder | None:
-    """A module of growc's in the dense model."""
+    """A module of growc's in the small dense model of the config `key`."""
     return keep("classes", json.loads(key), {"gates": gates, "stock": False}, HOLDER, lambda: _found_own(key, gates))
 
 
 def _found_own(key: str, gates: Gates) -> Holder | None:
-    small, switches = _small(key), ((RENORMALISED, gates == "renormalised"),)
-    if small is None:
-        return None
+    small, switches = inspect(json.loads(key), LENGTH), ((RENORMALISED, gates == "renormalised"),)
     orders = permutations(range(len(small.ffn[0].up)))
     holders = (Holder(GROWN, (EXPERTS, TOP_K, WIDTH), switches, order) for order in orders)
     return next((holder for holder in holders if _computes(holder, small, gates)), None)
 
 
+@lru_cache(maxsize=64)
 def _small(key: str) -> ModelGraph | None:
-    """A small version of the dense model, with one layer."""
+    """A small version of the dense model of a config, with one layer: the same for all of a family, so that classes
+    are searched once.
+    """
     dense = inspect(json.loads(key), LENGTH)
     networks = dense_networks(dense)
     if dense.layers_field is None or not networks:
