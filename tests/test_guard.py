@@ -105,6 +105,7 @@ def test_it(mine):
 @pytest.fixture
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "LIMIT", 0.15)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
 @pytest.mark.usefixtures("limited")
@@ -157,3 +158,11 @@ def test_a_child_that_still_runs_counts() -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@pytest.mark.usefixtures("limited")
+def test_on_a_busy_machine_no_case_is_judged(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = guard.BUSY * (os.cpu_count() or 1) + 0.1
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    pytester.makepyfile(f"{COMPUTES}\ndef test_it():\n    compute()")
+    pytester.runpytest_inprocess("-p", "tests.guard").assert_outcomes(passed=1)
