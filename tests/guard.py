@@ -46,7 +46,7 @@ class Guard:
 
 
 _guards: list[Guard] = []
-"""The guards of this session and of those that run within it, the innermost last."""
+"""The guards of the pytest sessions that run, the innermost last: a guard's own tests run one within another."""
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
