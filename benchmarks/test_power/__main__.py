@@ -8,7 +8,7 @@
 
 `suites.toml` has the stages of both suites. `run` writes a mutant into the checkout, runs the stages on it until one
 finds it, takes the mutant out, and appends a line for each stage; a call that was interrupted goes on where it ended.
-`--stages 2` stops after two stages: the cheap ones. A mutant counts as found when a test fails, or cannot be collected,
+`--targeted` leaves the whole suite out. A mutant counts as found when a test fails, or cannot be collected,
 that passes without the mutant; one on which the suite hangs is counted apart.
 """
 
@@ -58,15 +58,16 @@ def draw_command(seed: int) -> None:
 @click.argument("suite", type=click.Choice(list(SUITES)))
 @click.option("--tree", type=PATH, required=True, help="A clone or worktree that nothing else uses.")
 @click.option("--out", type=PATH, required=True, help="Where results are appended.")
-@click.option("--stages", type=int, help="Run the first ones alone.")
-def run(suite: str, tree: Path, out: Path, stages: int | None) -> None:
+@click.option("--targeted", is_flag=True, help="Leave out the last stage, the whole suite.")
+def run(suite: str, tree: Path, out: Path, targeted: bool) -> None:
     """Run a suite on every mutant that `out` has no answer of."""
     tree = tree.resolve()
     _check(tree)
     for mutant in _mutants():
-        for stage in stages_of(suite, mutant.folder)[:stages]:
+        for stage in stages_of(suite, mutant.folder):
             known = _results(out).get(str(mutant), [])
-            if any(result["outcome"] != SURVIVED or result["arguments"] == stage.arguments for result in known):
+            answered = any(r["outcome"] != SURVIVED or r["arguments"] == stage.arguments for r in known)
+            if answered or (targeted and stage.whole):
                 continue
             began = time.monotonic()
             outcome, by = outcome_of(stage, mutant, tree)

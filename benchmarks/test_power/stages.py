@@ -49,7 +49,11 @@ def stages_of(suite: str, folder: str) -> list[Stage]:
 
 
 def outcome_of(stage: Stage, mutant: Mutant, tree: Path) -> tuple[str, str]:
-    """What a stage says of a mutant, and the test that found it. The checkout is left as it was."""
+    """What a stage says of a mutant, and the test that found it. The checkout is left as it was.
+
+    Raises:
+        ChildProcessError: pytest was killed by a signal, which says nothing of the mutant.
+    """
     whole = mutant.apply(tree)
     try:
         status, failed = _pytest(tree, shlex.split(stage.arguments), stage.limit)
@@ -81,6 +85,8 @@ def _pytest(tree: Path, arguments: list[str], limit: int) -> tuple[int | None, l
             return None, []
         finally:
             _end(process)
+        if status < 0:
+            raise ChildProcessError(f"pytest was ended by signal {-status}")
         failed = Path(cache, "v", "cache", "lastfailed")  # pytest's own list: its summary cuts long names
         if status in (FAILED, INTERRUPTED) and failed.exists():
             return status, list(json.loads(failed.read_text(encoding="utf-8")))
