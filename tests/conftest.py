@@ -19,14 +19,6 @@ if _cache:
     os.environ["GROWC_CACHE"] = _cache.name
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, for their fixtures; the battery has none, and is spread over all."""
-    for item in items:
-        if item.path.name != "test_every_operator.py":
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
     if _cache:
