@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growc.checkpoint.write import is_there
+from growc.files.beside import CARD, is_there
 from growc.growth.graph import GrowNode
 from growc.model import ModelGraph
 from growc.operators.grown_config import loads
 from growc.plan.changes import settings
 from growc.plan.render import parameters
-
-CARD = "README.md"
-"""The file that the hub shows as a model's card."""
 
 
 def write_card(

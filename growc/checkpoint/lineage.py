@@ -9,12 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from growc.diagnostics import Diagnostic, Severity
+from growc.files.beside import LINEAGE
 from growc.files.strict import parse, read_bytes
 from growc.operators import operator
 from growc.operators.operator import Replicas
-
-LINEAGE = "growth.json"
-"""File in a checkpoint that says where it came from."""
 
 
 def told_siblings(folder: Path) -> tuple[dict[int, Replicas], tuple[Diagnostic, ...]]:

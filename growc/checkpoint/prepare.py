@@ -28,11 +28,11 @@ from growc.checkpoint.sound import check_training
 from growc.checkpoint.source import FolderTensors
 from growc.checkpoint.stage import check_source, grow_node
 from growc.checkpoint.storing import is_distributed_by, storage_by
-from growc.checkpoint.training import TRAINING
 from growc.checkpoint.weights import HubWeights, Weights
-from growc.checkpoint.write import companions, copy_companions, is_there, shell, write_config
+from growc.checkpoint.write import shell, write_config
 from growc.diagnostics import Diagnostic, GrowcError, Severity, fail
 from growc.files.atomic import write_json
+from growc.files.beside import TRAINING, Beside, beside, copy_beside, is_there
 from growc.files.distributed import fingerprint, is_distributed
 from growc.files.folder import read_folder
 from growc.files.layout import lay_out
@@ -60,7 +60,7 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     a growc checkpoint is grown too.
 
     Returns:
-        Warnings: GROW649 (tensors were left out).
+        Warnings: GROW648 (files were left behind), GROW649 (tensors were left out).
 
     Raises:
         GrowcError: anything that keeps the folder from being grown.
@@ -71,13 +71,14 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     _refuse_several(node)
     _refuse_gradients(node)
     source = from_folder(request.source.absolute(), fingerprint)
-    dtype, beside = _dtype(source), companions(request.source)
+    dtype = _dtype(source)
     with named(request.source / CONFIG):
         graph = inspect(source.config, opened.graph.source.cost.sequence_length)
     check_source(opened, node, graph, request.source)
     if trained := os.path.lexists(training := request.source / TRAINING):
         check_training(training, graph)
     weights = _weights(request.source, graph)
+    along = beside(request.source, {name for name, *_ in weights.fingerprint()})
     read = weights.sources()
     tensors = FolderTensors(weights, shell(source.config), graph)
     grown, operators = _grown(node, graph, tensors)
@@ -93,8 +94,8 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     plan = Plan(key, after.cost.total_params, read, arrangement.outputs)
     check_sources(plan, aside)
     check_room(plan, aside)
-    write_config(aside, after, dtype)
-    copy_companions(beside, request.source, aside)
+    write_config(aside, after, source.config, dtype)
+    copy_beside(request.source, along.carried, aside)
     write_json(aside / LINEAGE, _lineage(node, source, weights, operators))
     write_card(aside, request.source, node, graph, after, distributed=distributed)
     if trained:
@@ -102,7 +103,7 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
         check_space(aside, size_of(training, steps))
         grow_training(training, aside / TRAINING, steps)
     write_plan(aside, replace(plan, outputs=Maker(aside, arrangement, recipe, grown, storage).make()))
-    return tuple(_warnings(request.source, tensors))
+    return tuple(_warnings(request.source, tensors, along))
 
 
 def _announce(seconds: float) -> None:
@@ -203,7 +204,8 @@ def _lineage(node: GrowNode, source: ModelSource, weights: Weights, operators: l
     }
 
 
-def _warnings(folder: Path, tensors: FolderTensors) -> Iterator[Diagnostic]:
+def _warnings(folder: Path, tensors: FolderTensors, along: Beside) -> Iterator[Diagnostic]:
+    yield from along.warnings(folder)
     if tensors.dropped:
         yield Diagnostic(
             "GROW649",

@@ -10,6 +10,7 @@ from typing import Any
 
 from growc.checkpoint.layout import Layout
 from growc.diagnostics import fail
+from growc.files.beside import beside
 from growc.files.distributed import fingerprint
 from growc.files.folder import check_folder
 from growc.files.strict import read_bytes
@@ -82,8 +83,9 @@ class Request:
 def _small(folder: Path, weights: set[str]) -> list[tuple[str, int, int]]:
     """Name, size and time of the files beside the weights."""
     try:
-        paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in weights]
-        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        names = {path.name for path in folder.iterdir() if path.is_file() and path.name not in weights}
+        stats = {name: (folder / name).stat() for name in sorted(names.union(beside(folder, weights).carried))}
+        return [(name, status.st_size, status.st_mtime_ns) for name, status in stats.items()]
     except OSError as error:
         fail("GROW650", f"{error.filename or folder} cannot be read: {error.strerror}", help="see that it can be")
 

@@ -21,9 +21,6 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 from growc.checkpoint.shards import ShardsReader
 from growc.files.atomic import read_json, write_json
 
-TRAINING = "training"
-"""Folder of the training state inside a checkpoint of `growc run`."""
-
 State = dict[str, dict[str, Tensor]]
 """Parameter name -> {moment name or "step": tensor}."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 from collections.abc import Iterable
@@ -57,6 +58,38 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise Twice(f"{twice!r} is given twice")
     return found
+
+
+INFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+FLOAT = "__float__"
+"""The key of a mapping that stands for a number which JSON has no word for, as transformers writes it."""
+
+
+def decoded(value: Any) -> Any:
+    """A JSON value with numbers in the place of mappings like `{"__float__": "Infinity"}`."""
+    match value:
+        case dict():
+            tag = value.get(FLOAT) if len(value) == 1 else None
+            if isinstance(tag, str) and tag in INFINITE:
+                return INFINITE[tag]
+            return {key: decoded(part) for key, part in value.items()}
+        case list():
+            return [decoded(part) for part in value]
+        case _:
+            return value
+
+
+def encoded(value: Any) -> Any:
+    """The way back: every reader of JSON can read the result."""
+    match value:
+        case float() if not math.isfinite(value):
+            return {FLOAT: next(tag for tag, one in INFINITE.items() if repr(one) == repr(value))}
+        case dict():
+            return {key: encoded(part) for key, part in value.items()}
+        case list():
+            return [encoded(part) for part in value]
+        case _:
+            return value
 
 
 def depth(value: Any) -> int:

@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from growc.diagnostics import fail
+from growc.files.strict import decoded
 from growc.model import attention, limits
 from growc.nn.auto import register
 from growc.operators.grown_config import GROWN, fault_of, sections_of
@@ -62,7 +63,7 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
     warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
     if model_type not in CONFIG_MAPPING:
         _unknown(model_type)
-    given = {k: v for k, v in values.items() if k not in NOT_CARRIED and not k.startswith("_")}
+    given = {k: decoded(v) for k, v in values.items() if k not in NOT_CARRIED and not k.startswith("_")}
     _refuse_contradictions(model_type, given)
     try:
         config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(copy.deepcopy(given))

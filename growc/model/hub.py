@@ -15,10 +15,13 @@ from huggingface_hub.errors import (
 )
 
 from growc.diagnostics import fail
+from growc.files.beside import OTHER_FOLDERS, OTHER_WEIGHTS
 from growc.files.folder import INDEX, SINGLE
 
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
-"""Config, weights and tokenizer; never pickles, never code."""
+UNWANTED = [pattern for pattern in OTHER_WEIGHTS if pattern != "*.safetensors"] + [
+    f"{name}/*" for name in OTHER_FOLDERS
+]
+"""Weights in formats that are not read, pickles among them. All else belongs to the model; none of it is executed."""
 
 FAILURES = (HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError, OSError)
 
@@ -39,9 +42,9 @@ def config_file(name: str, revision: str | None) -> Path:
 
 
 def download(name: str, revision: str | None) -> Path:
-    """The local folder with a model's config, weights and tokenizer, fetched if need be."""
+    """The local folder with a model's config, weights and all that lies beside them, fetched if need be."""
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+        return Path(snapshot_download(name, revision=revision, ignore_patterns=UNWANTED))
     except FAILURES as error:
         _unavailable(name, revision, error)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from growc.diagnostics import Diagnostic, GrowcError, fail
+from growc.files.beside import CONFIG
 from growc.files.folder import read_folder
 from growc.files.strict import depth, parse, read_bytes
 from growc.model import hub
@@ -26,7 +27,6 @@ from growc.spec.schema import Model
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
 
 DEEPEST = 100

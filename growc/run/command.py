@@ -17,6 +17,7 @@ import psutil
 
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, fail
 from growc.files.atomic import read_json
+from growc.files.beside import beside
 from growc.growth.graph import TrainNode
 from growc.growth.open import Opened, open_spec
 from growc.model import fetch
@@ -124,7 +125,8 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str]
     for source in (root.source for root in opened.models):
         if source.kind == "hub":
             echo(f"fetching {source.origin}")
-            fetch(source)
+        if (weights := fetch(source).weights) is not None:
+            beside(weights)  # it goes along with every checkpoint, so what cannot is refused before anything is done
     echo("preparing data")
     vocabulary = min(root.model.config["vocab_size"] for root in opened.models)  # all models read the same tokens
     corpus = prepare(spec.data, vocabulary, folder.data, opened.loaded.base_dir, spec.training.seed)

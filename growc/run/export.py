@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc import __version__
 from growc.checkpoint.lineage import LINEAGE
-from growc.checkpoint.training import TRAINING, State, write_state
+from growc.checkpoint.training import State, write_state
 from growc.checkpoint.write import write_config
 from growc.files.atomic import commit, write_json
-from growc.model import ModelGraph
+from growc.files.beside import TRAINING, beside, copy_beside
+from growc.model import ModelGraph, ModelSource, fetch
 from growc.model.build import canonical, load_config
 from growc.operators.operator import Replicas
 from growc.run.distribute import full, named_state
@@ -34,8 +35,13 @@ def save_checkpoint(
     step: int,
     tokens: int,
     lineage: Mapping[str, Any],
+    source: ModelSource,
 ) -> None:
-    """Write the checkpoint of a finished stage to the fresh folder `path` (every rank must call)."""
+    """Write the checkpoint of a finished stage to the fresh folder `path` (every rank must call).
+
+    The config has the words of `source`, from which the stages before it started, and what lies beside its weights
+    goes along: its tokenizer, above all.
+    """
     aside = path.with_name(path.name + ".partial")
     if dist.get_rank() == 0:
         shutil.rmtree(aside, ignore_errors=True)
@@ -49,19 +55,21 @@ def save_checkpoint(
         if dist.get_rank() == 0:  # the others take part in gathering and keep nothing
             weights[name] = whole.cpu()
     if dist.get_rank() == 0:
-        write_weights(aside, graph, weights)
+        write_weights(aside, graph, weights, source.config)
+        if (folder := fetch(source).weights) is not None:
+            copy_beside(folder, beside(folder).carried, aside)
         write_json(aside / LINEAGE, {"growc": __version__, "node": node, "key": key, **lineage})
         commit(aside, path)
     dist.barrier()
 
 
-def write_weights(folder: Path, graph: ModelGraph, weights: dict[str, Tensor]) -> None:
-    """Write config and weights under the names that the hub uses for this family."""
+def write_weights(folder: Path, graph: ModelGraph, weights: dict[str, Tensor], source: Mapping[str, Any]) -> None:
+    """Write config, in the words of the config `source`, and weights, under the hub's names for this family."""
     with torch.device("meta"):
         shell = AutoModelForCausalLM.from_config(load_config(graph.config), dtype=torch.float32)
     missing = {name: weights[tied] for name, tied in (shell.all_tied_weights_keys or {}).items() if tied in weights}
     shell.save_pretrained(folder, state_dict=missing | weights)
-    write_config(folder, graph, "float32")
+    write_config(folder, graph, source, "float32")
 
 
 def sibling_cosines(

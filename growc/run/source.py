@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from growc.checkpoint.training import TRAINING, write_state
+from growc.checkpoint.training import write_state
 from growc.diagnostics import fail
 from growc.files.atomic import appears
+from growc.files.beside import TRAINING
 from growc.growth.graph import Root
 from growc.model import fetch
 from growc.model.build import canonical, load_config

@@ -16,15 +16,16 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from growc.checkpoint.training import TRAINING, State, read_config, read_meta
+from growc.checkpoint.training import State, read_config, read_meta
 from growc.checks.findings import strictest
 from growc.diagnostics import fail
 from growc.files.atomic import write_json
+from growc.files.beside import TRAINING
 from growc.growth.decision import Decision
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode, described
 from growc.growth.graph import State as Start
 from growc.growth.rewrite import Rewrite
-from growc.model import ModelGraph, inspect
+from growc.model import ModelGraph, ModelSource, inspect
 from growc.model.build import canonical
 from growc.operators.grown_config import releasing
 from growc.operators.release_siblings import ReleaseSiblings
@@ -296,8 +297,15 @@ class Runner:
             lineage["siblings"] = siblings(growths(self.graph, self.folder, node))
         save_checkpoint(
             self.folder.checkpoint(node.name), model, graph, state,
-            key=node.key, node=node.name, step=step, tokens=tokens, lineage=lineage,
+            key=node.key, node=node.name, step=step, tokens=tokens, lineage=lineage, source=self._source(node),
         )  # fmt: skip
+
+    def _source(self, node: TrainNode | GrowNode) -> ModelSource:
+        """The model that the stages before `node` started from, the first where several were mixed."""
+        start = node.start
+        while start.node is not None:
+            start = self.graph.node(start.node).start
+        return node.root.at(start).source
 
     def _log(self, event: str, node: str, **details: Any) -> None:
         if self.first:

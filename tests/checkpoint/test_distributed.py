@@ -12,9 +12,10 @@ import torch
 from transformers.core_model_loading import Transpose, WeightConverter
 
 from growc.checkpoint.distributed import read_distributed
-from growc.checkpoint.training import TRAINING, read_meta
+from growc.checkpoint.training import read_meta
 from growc.diagnostics import GrowcError
 from growc.files import copying
+from growc.files.beside import TRAINING
 from growc.files.order import CONGRUENCE
 from growc.files.verify import verify
 from growc.model import inspect

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from growc.checkpoint.training import TRAINING
+from growc.files.beside import TRAINING
 from tests.run import tiny
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from growc.checkpoint.training import TRAINING
+from growc.files.beside import TRAINING
 from tests.run import tiny
 from tests.run.exported import loaded
 from tests.run.test_dense_layouts import LAYOUTS

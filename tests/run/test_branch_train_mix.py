@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import Qwen3MoeForCausalLM
 
-from growc.checkpoint.training import TRAINING
+from growc.files.beside import TRAINING
 from tests.run import tiny
 from tests.run.exported import loaded
 

@@ -12,8 +12,8 @@ import torch
 from growc.checkpoint.command import grow
 from growc.checkpoint.prepare import prepare
 from growc.checkpoint.request import Request
-from growc.checkpoint.training import TRAINING
 from growc.diagnostics import GrowcError
+from growc.files.beside import TRAINING
 from growc.report.read import read_runs
 from tests.run import tiny
 

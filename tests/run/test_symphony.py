@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from growc.checkpoint.training import TRAINING
+from growc.files.beside import TRAINING
 from tests.run import tiny
 
 pytestmark = pytest.mark.slow

@@ -173,6 +173,14 @@ CODES: dict[str, Code] = {
         "would have to quantize again. Convert the checkpoint to bf16 first.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW648": Code(
+        "Files that were left behind",
+        "Everything beside the weights goes along with a grown checkpoint byte for byte: tokenizers, processors,\n"
+        "code, licences, templates, in subfolders too. What holds the old model does not: weights in other\n"
+        "formats (pickles, GGUF, ONNX, `original/`, `consolidated.*` with their `params.json`) and the state of a\n"
+        "trainer. A reader that prefers such a format would load the model before growth. Convert the grown\n"
+        "checkpoint where you need one.",
+    ),
     "GROW649": Code(
         "Tensors that were left out",
         "The source holds tensors that transformers ignores when it loads this family, such as the\n"
@@ -243,10 +251,11 @@ CODES: dict[str, Code] = {
     ),
     "GROW660": Code(
         "A file beside the weights that cannot go along",
-        "The tokenizer, the generation defaults, the model card and the lineage (`growth.json`) belong to a\n"
-        "checkpoint. In this folder one of them is no regular file: a folder, a pipe, or a link to nothing, as\n"
-        "a half-fetched cache has. Without it the new checkpoint would be incomplete. Fetch it, or remove it.\n"
-        "`growc pack` takes every file along, and their names must be Unicode.",
+        "The tokenizer, the generation defaults, the model card, the lineage (`growth.json`), and whatever else\n"
+        "lies beside the weights belong to a checkpoint. In this folder one of them is no regular file: a folder,\n"
+        "a pipe, a device, or a link to nothing, as a half-fetched cache has; or a folder that is a link back to\n"
+        "one above it. Without it the new checkpoint would be incomplete. Fetch it, or remove it. `growc pack`\n"
+        "takes every file along, and their names must be Unicode.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW662": Code(
@@ -276,6 +285,21 @@ CODES: dict[str, Code] = {
         "tensors: it knows no way there for this family, or one that does not lead back. Leave the option out\n"
         "to keep the source's layout, or ask for another one.",
         ExitCode.CANNOT_RUN,
+    ),
+    "GROW665": Code(
+        "A tensor that is not what the operator means",
+        "`--verify` reads the source and the grown folder again and holds every tensor against a second account of the\n"
+        "operator, which was written from its description and shares nothing with the programs that grew the folder.\n"
+        "Rows that are moved must be the same bits; computed and drawn ones the same numbers, up to half of the last\n"
+        "place of the stored dtype and 2^-20 of the largest number that goes in. The message names the tensor, the row\n"
+        "and what it should hold. The two accounts differ, so one of them is wrong: a fault of growc, unless something\n"
+        "wrote into the folder. The new checkpoint was not given its name. Please report the spec and the config.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW666": Code(
+        "An operator without a second account",
+        "`--verify` holds a grown folder against a second account of its operators. This operator has none, so the\n"
+        "folder was proved to be what the tensor programs say, and nothing says that these are right.",
     ),
     "GROW670": Code(
         "A lineage that tells no siblings",

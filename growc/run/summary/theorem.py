@@ -23,7 +23,8 @@ from typing import Any
 
 from torch import Tensor
 
-from growc.checkpoint.training import TRAINING, read_config, read_tensor
+from growc.checkpoint.training import read_config, read_tensor
+from growc.files.beside import TRAINING
 from growc.growth.graph import GrowNode, Node, TrainNode
 from growc.operators.grown_config import without_siblings
 from growc.operators.sites import MoeSite

@@ -1,4 +1,4 @@
-"""Changes that mean nothing: the result is the undisturbed one, but for keys of the config that are carried along."""
+"""Changes that mean nothing: the result is the undisturbed one, but for keys of the config and files that go along."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tests.checkpoint.mutations.scene import INDEX, Case, Weights
 
 Change = Callable[[Case], tuple[str, ...] | None]
-"""Changes a case, and may give the keys of the grown config that are carried along."""
+"""Changes a case, and may give the keys of the config, and the files, that go along."""
 
 CONFIG = "config.json"
 
@@ -35,10 +35,19 @@ def _surprise(case: Case) -> tuple[str, ...]:
     return ("surprise",)
 
 
-def _code(case: Case) -> None:
+def _carried(**values: Any) -> Change:
+    def apply(case: Case) -> tuple[str, ...]:
+        case.write_json(CONFIG, case.json(CONFIG) | values)
+        return tuple(values)
+
+    return apply
+
+
+def _code(case: Case) -> tuple[str, ...]:
     """A model that brings its own code, which would leave a file behind if it ran."""
     case.write_json(CONFIG, case.json(CONFIG) | {"auto_map": {"AutoModelForCausalLM": "evil.Evil"}})
     (case.source / "evil.py").write_text(f"open({str(case.there.root / 'evil')!r}, 'w')")
+    return ("auto_map", "evil.py")
 
 
 def _reversed(weights: Weights) -> None:
@@ -58,9 +67,10 @@ def _in_the_other_order(case: Case) -> None:
     case.write_json(CONFIG, dict(reversed(case.json(CONFIG).items())))
 
 
-def _former_dtype(case: Case) -> None:
+def _former_dtype(case: Case) -> tuple[str, ...]:
     config = case.json(CONFIG)
     case.write_json(CONFIG, config | {"torch_dtype": config["dtype"]})
+    return ("torch_dtype",)
 
 
 def _linked(case: Case) -> None:
@@ -107,9 +117,9 @@ HARMLESS: dict[str, Change] = {
     "config in the other order": _in_the_other_order,
     "an unknown key": _surprise,
     "code that comes along": _code,
-    "trust in code": _config(_attn_implementation="evil", auto_map={"AutoConfig": "x--y.Evil"}),
+    "trust in code": _carried(_attn_implementation="evil", auto_map={"AutoConfig": "x--y.Evil"}),
     "another class": _config(architectures=["EvilForCausalLM"]),
-    "another version": _config(transformers_version="99.0"),
+    "another version": _carried(transformers_version="99.0"),
     "dtype under its former name": _former_dtype,
     "experts under both names": lambda case: case.write_json(
         CONFIG, case.json(CONFIG) | {"num_experts": case.json(CONFIG)["num_local_experts"]}

@@ -22,8 +22,9 @@ from transformers import AutoModelForCausalLM
 from growc.checkpoint.command import grow
 from growc.checkpoint.prepare import prepare
 from growc.checkpoint.request import Request
-from growc.checkpoint.training import TRAINING, write_state
+from growc.checkpoint.training import write_state
 from growc.diagnostics import Diagnostic
+from growc.files.beside import TRAINING
 from growc.model.build import canonical
 from tests.checkpoint.folders import Place, place
 

@@ -14,7 +14,8 @@ import torch
 from torch.distributed.checkpoint.metadata import Metadata
 
 from growc.checkpoint.shards import INDEX
-from growc.checkpoint.training import META, SHARDS, TRAINING
+from growc.checkpoint.training import META, SHARDS
+from growc.files.beside import TRAINING
 from tests.checkpoint.mutations.scene import (
     Case,
     Mutation,
