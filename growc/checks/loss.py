@@ -8,10 +8,12 @@ import torch
 from pydantic import TypeAdapter
 
 from growc.checks.findings import Context, Findings, strictest
-from growc.checks.twin import Twin, logits, loss, tokens, twin_of
+from growc.checks.twin import Twin, loss, tokens, twin_of
 from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
 from growc.diagnostics.invariant import Invariant, bound
 from growc.growth.graph import GrowNode
+from growc.model.build import REFUSALS
+from growc.model.drawn import logits
 from growc.model.kept import keep
 from growc.nn.duplicates import as_duplicated
 from growc.operators import Operator
@@ -93,7 +95,9 @@ def _proved(node: GrowNode) -> Findings:
             lambda: prove(twin_of(node.rewrites, node.training.seed), node.preserves),
         )  # fmt: skip
     except GrowcError as error:
-        return Findings((_no_twin(node, error, span),))
+        return Findings((_no_twin(node, error.diagnostics[0].message, span),))
+    except REFUSALS as error:  # the family's own code, on a small model or one of another type
+        return Findings((_no_twin(node, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", span),))
     exact = proof.claim is Preserves.EXACTLY
     value, limit = (proof.logit_gap, LOGIT_GAP) if exact else (proof.law_gap, LOSS_GAP)
     if value is None:
@@ -114,8 +118,8 @@ def _refuted(node: GrowNode, proof: Proof, span: Span) -> Diagnostic:
     return Diagnostic("GROW405", message, "the family routes in a way that the operator does not know", span)
 
 
-def _no_twin(node: GrowNode, error: GrowcError, span: Span) -> Diagnostic:
-    message = f"the model has no small twin, so {node.name} is unproved: {error.diagnostics[0].message}"
+def _no_twin(node: GrowNode, reason: str, span: Span) -> Diagnostic:
+    message = f"the model has no small twin, so {node.name} is unproved: {reason}"
     return Diagnostic("GROW406", message, "growth itself is not affected", span, Severity.WARNING)
 
 

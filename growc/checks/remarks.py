@@ -1,13 +1,32 @@
-"""What operators have to say of how they are used: warnings, which stop nothing."""
+"""What should be known of a model, and of how operators are used: warnings, which stop nothing."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from growc.checks.findings import Context, Findings
 from growc.diagnostics import Diagnostic, Severity
 
 
 def check(context: Context) -> Findings:
-    """The remarks of every operator, at the value that each is about."""
+    """Experts that were not found (GROW407), and the remarks of every operator, at the value that each is about."""
+    return Findings(tuple(_unseen(context))) + _of_operators(context)
+
+
+def _unseen(context: Context) -> Iterator[Diagnostic]:
+    models = {path.source.unseen_experts: path.source for path in context.graph.paths}
+    for unseen, model in models.items():
+        if unseen is not None:
+            yield Diagnostic(
+                "GROW407",
+                f"{model.model_type} has experts that growc did not find: their number sets {unseen}",
+                "its active parameters and FLOPs are not known, and no operator grows these experts",
+                context.loaded.span("model"),
+                Severity.WARNING,
+            )
+
+
+def _of_operators(context: Context) -> Findings:
     return Findings(
         tuple(
             Diagnostic(

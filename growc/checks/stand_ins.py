@@ -1,17 +1,45 @@
-"""Which layers the twin of a model has, and which of them grow there: the first layer of each kind."""
+"""Which layers the twin of a model has, and which of them grow there: one of each kind, and a whole period."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from growc.diagnostics import fail
 from growc.growth.rewrite import Rewrite
+from growc.model import ModelGraph
+from growc.model.layers import layers_shown
 from growc.operators import Operator
 
 
 def stand_ins(rewrites: Sequence[Rewrite]) -> dict[int, int]:
     """For every layer, the first layer that is built like it before each of `rewrites`."""
-    histories = list(zip(*(rewrite.source.blocks.letters for rewrite in rewrites), strict=True))
+    histories = _histories(rewrites)
     return {layer: histories.index(history) for layer, history in enumerate(histories)}
+
+
+def depth(rewrites: Sequence[Rewrite]) -> int:
+    """How many of the first layers show all that layers are like before each of `rewrites`."""
+    return layers_shown(_histories(rewrites))
+
+
+def check_kinds(model: ModelGraph, small: ModelGraph) -> None:
+    """Refuse a small version (GROW406) in which two layers are alike that differ in the model: it would not prove what
+    becomes of both.
+    """
+    pairs = list(zip(small.blocks.letters, model.blocks.letters, strict=False))
+    for layer, (letter, kind) in enumerate(pairs):
+        other = next((i for i, (same, before) in enumerate(pairs) if same == letter and before != kind), None)
+        if other is not None:
+            fail(
+                "GROW406",
+                f"layers {min(layer, other)} and {max(layer, other)} differ in the model, and are alike in small",
+                help="measure the claim with `growc check --measure`",
+            )
+
+
+def _histories(rewrites: Sequence[Rewrite]) -> list[tuple[str, ...]]:
+    """What every layer is like before each of `rewrites`."""
+    return list(zip(*(rewrite.source.blocks.letters for rewrite in rewrites), strict=True))
 
 
 def restricted(rewrite: Rewrite, stands_for: Mapping[int, int]) -> Operator:

@@ -213,13 +213,15 @@ class Arms:
 
     def _balanced(self, position: int, model: ModelGraph, training: Training) -> None:
         """Loss-free balancing needs something to move."""
-        if training.balance.method != "loss_free" or all(site.selection_bias for site in model.moe):
+        biases = [site.selection_bias for site in model.moe]
+        movable = all(bias is not None and model.tensors[bias].kind == "buffer" for bias in biases)
+        if training.balance.method != "loss_free" or movable:
             return
         span = self.loaded.span("stages", position, "train", "balance")
         fail(
             "GROW308",
             f"stage {self.spec.stages[position].name!r} balances by loss_free, but the routers of {model.model_type} "
-            "have no selection bias",
+            "have no selection bias among their buffers",
             help="write balance: {method: auxiliary, rate: 1e-2} under training",
             span=span,
         )

@@ -189,6 +189,8 @@ def _roles(name: str, sites: tuple[MoeSite, ...]) -> Iterator[tuple[MoeSite, Rol
             yield site, Role.ROUTER
         elif name == site.selection_bias:
             yield site, Role.SELECTION_BIAS
+        elif name in site.per_expert:
+            yield site, Role.PER_EXPERT
         elif any(name in (*ffn.into, ffn.back) for ffn in site.shared):
             yield site, Role.SHARED
 

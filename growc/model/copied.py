@@ -1,77 +1,73 @@
-"""Whether a model computes what a dense one does when all of its experts are copies of the dense network."""
+"""Whether a model computes what a dense one does when all of its experts are copies of the dense networks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
-from growc.model.build import REFUSALS, load_config
+from growc.diagnostics import GrowcError
+from growc.model.build import REFUSALS
+from growc.model.drawn import draw, logits, tokens
 from growc.model.fused import fused
 from growc.model.graph import ModelGraph
+from growc.model.reach import LENGTH
 from growc.operators.as_experts import as_experts
 from growc.operators.sites import FfnSite, MoeSite
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-GAP = 1e-5
-"""How far logits may lie apart: routers take their softmax in single precision, whatever the model's own type."""
+GAP = 1e-9
+"""How far logits of order 1 may lie apart by the rounding of float64."""
 
 
-def computes_the_same(dense: ModelGraph, network: FfnSite, held: ModelGraph, order: tuple[int, ...]) -> bool:
+def computes_the_same(
+    dense: ModelGraph, networks: tuple[FfnSite, ...], held: ModelGraph, order: tuple[int, ...]
+) -> bool:
     """Whether the two models have the same logits on random tokens, in float64.
 
     Args:
         dense: a small model.
-        network: of which all experts are copies.
-        held: the model with experts in the network's place.
-        order: the places of the network's maps in an expert's tensor.
+        networks: of which all experts are copies.
+        held: the model with experts in the networks' places.
+        order: the places of a network's maps in an expert's tensor.
     """
-    if len(held.moe) != 1 or not _same_elsewhere(dense, network, held, held.moe[0]):
+    pairs = [(site, network) for network in networks for site in held.moe if site.layer == network.layer]
+    if len(pairs) != len(networks) or not _same_elsewhere(dense, held, pairs):
         return False
-    (site,) = held.moe
     try:
-        source, target = _drawn(dense.config), _drawn(held.config)
+        source, target = draw(dense.config, seed=0), draw(held.config, seed=1)
         state, drawn = source.state_dict(), target.state_dict()
-        copied = {name: state[name] if name in state else _value(name, value, site, network, state, order)
-                  for name, value in drawn.items()}  # fmt: skip
-        target.load_state_dict(copied)
-        ids = torch.randint(dense.config["vocab_size"], (2, 16), generator=torch.Generator().manual_seed(0))
+        made = {name: (site, network) for site, network in pairs for name in _new(site)}
+        target.load_state_dict(
+            {name: _value(name, value, *made[name], state, order) if name in made else state[name]
+             for name, value in drawn.items()}
+        )  # fmt: skip
+        ids = tokens(dense.config["vocab_size"], 2, LENGTH)
         with torch.no_grad():
-            gap = (source(input_ids=ids).logits - target(input_ids=ids).logits).abs().max()
-    except REFUSALS:
+            gap = (logits(source, ids) - logits(target, ids)).abs().max()
+    except (GrowcError, *REFUSALS):
         return False
     return bool(gap < GAP)
 
 
-def _same_elsewhere(dense: ModelGraph, network: FfnSite, held: ModelGraph, site: MoeSite) -> bool:
-    """Whether all tensors but those of the mixture are the dense model's, and those of the network are gone."""
-    maps = (*network.up, network.down)
+def _new(site: MoeSite) -> set[str]:
+    """The tensors that a mixture has and a dense network has not."""
+    bias = () if site.selection_bias is None else (site.selection_bias,)
+    return {*site.expert_tensors, *site.router_rows, *bias}
+
+
+def _same_elsewhere(dense: ModelGraph, held: ModelGraph, pairs: list[tuple[MoeSite, FfnSite]]) -> bool:
+    """Whether all tensors but those of the mixtures are the dense model's, and those of the networks are gone."""
+    maps = {path for _, network in pairs for path in (*network.up, network.down)}
     gone = {name for name in dense.tensors if name.rpartition(".")[0] in maps}
-    new = {*site.expert_tensors, *site.router_rows, site.selection_bias}
+    new = set[str]().union(*(_new(site) for site, _ in pairs))
     before = {(name, tensor.shape) for name, tensor in dense.tensors.items() if name not in gone}
     after = {(name, tensor.shape) for name, tensor in held.tensors.items() if name not in new}
     biases = (
         any(name.endswith(".bias") for name in gone),
-        any(len(held.tensors[n].shape) == 2 for n in site.expert_tensors),
+        any(len(held.tensors[n].shape) == 2 for site, _ in pairs for n in site.expert_tensors),
     )
     return before == after and biases[0] == biases[1]
-
-
-def _drawn(config: Mapping[str, Any]) -> PreTrainedModel:
-    """A model with random weights in float64."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            load_config(config), attn_implementation="eager", experts_implementation="eager", dtype=torch.float64
-        )
-        for parameter in model.parameters():
-            parameter.data.normal_(std=parameter.shape[-1] ** -0.5)
-    return model.eval()
 
 
 def _value(

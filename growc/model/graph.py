@@ -162,6 +162,24 @@ class ModelGraph:
         """Number of residual blocks."""
         return len(self.blocks.letters)
 
+    @property
+    def active_params(self) -> int | None:
+        """Parameters that a token meets; None where there are experts that growc did not find."""
+        return self.cost.active_params if self.unseen_experts is None else None
+
+    @property
+    def unseen_experts(self) -> str | None:
+        """What a config key that counts experts changes outside of all mixtures found, if it changes something there:
+        a tensor, or the key itself where it changes which tensors there are.
+        """
+        found = tuple(f"{self.blocks.path}.{site.layer}." for site in self.moe)
+        for axis in self.axes:
+            if "expert" in axis.field and axis.size > 1:
+                apart = [dim.tensor for dim in axis.dims if not dim.tensor.startswith(found)]
+                if apart or (axis.structural and not self.moe):
+                    return apart[0] if apart else axis.field
+        return None
+
     def holding(self, mixture: Mixture, *, stock: bool = True) -> Holding | None:
         """This model with mixtures of experts in the place of dense networks; None if no class can express it.
 

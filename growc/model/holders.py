@@ -1,8 +1,9 @@
 """Which class can hold mixtures of experts in the place of dense feed-forward networks: found, not listed.
 
 A candidate is every causal language model of transformers whose config knows experts. It gets all that it shares with
-the dense config, and is taken if it has the dense model's tensors everywhere else and, with copies of the dense network
-for experts, computes the dense model's logits. Where there is none, or none in which just these layers have experts,
+the dense config, and is taken if it has the dense model's tensors everywhere else and, with copies of the dense
+networks for experts, computes the dense model's logits: first with one layer, which is quick, then with layers of every
+kind, on more tokens than a window holds. Where there is none, or none in which just these layers have experts,
 `growc.nn.mixture` holds them.
 """
 
@@ -28,6 +29,8 @@ from growc.model.copied import computes_the_same
 from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
 from growc.model.kept import keep
+from growc.model.layers import layers_shown
+from growc.model.reach import within_reach
 from growc.model.small import shrink
 from growc.operators.grown_config import EXPERTS, GROWN, RENORMALISED, TOP_K, WIDTH, with_modules
 from growc.operators.sites import FfnSite, Gates, Holding, Mixture
@@ -113,9 +116,12 @@ def _stock(key: str, gates: Gates) -> Holder | None:
 
 def _found_stock(key: str, gates: Gates) -> Holder | None:
     small = inspect(json.loads(key), LENGTH)
-    types = _candidates(small.config) if GROWN not in small.config else ()
-    able = (name for name in types if _able(name, small))
-    return next((holder for name in able for holder in _tried(name, small, gates)), None)
+    first = _first(small)
+    types = _candidates(first.config) if first and GROWN not in first.config else ()
+    able = (name for name in types if first and _able(name, first))
+    holders = (holder for name in able if first for holder in _tried(name, first, gates))
+    alike = first is not None and first.layers == small.layers
+    return next((holder for holder in holders if alike or _computes(holder, small, gates)), None)
 
 
 @lru_cache(maxsize=64)
@@ -126,6 +132,8 @@ def _own(key: str, gates: Gates) -> Holder | None:
 
 def _found_own(key: str, gates: Gates) -> Holder | None:
     small, switches = inspect(json.loads(key), LENGTH), ((RENORMALISED, gates == "renormalised"),)
+    if len({len(site.up) for site in small.ffn}) != 1:
+        return None
     orders = permutations(range(len(small.ffn[0].up)))
     holders = (Holder(GROWN, (EXPERTS, TOP_K, WIDTH), switches, order) for order in orders)
     return next((holder for holder in holders if _computes(holder, small, gates)), None)
@@ -133,15 +141,20 @@ def _found_own(key: str, gates: Gates) -> Holder | None:
 
 @lru_cache(maxsize=64)
 def _small(key: str) -> ModelGraph | None:
-    """A small version of the dense model of a config, with one layer: the same for all of a family, so that classes
-    are searched once.
+    """A small version of the dense model of a config, with layers of every kind: the same for all of a family, so that
+    classes are searched once.
     """
     dense = inspect(json.loads(key), LENGTH)
-    networks = dense_networks(dense)
-    if dense.layers_field is None or not networks:
+    if dense.layers_field is None or not dense_networks(dense):
         return None
-    small = _inspected(shrink(dense, networks[0].layer + 1))
-    return small if small and len(dense_networks(small)) == 1 else None
+    small = _inspected(shrink(dense, layers_shown(dense.blocks.letters)))
+    return _inspected(within_reach(small)) if small else None
+
+
+def _first(small: ModelGraph) -> ModelGraph | None:
+    """The model up to its first dense network; None if that cannot be cut off."""
+    cut = _inspected(shrink(small, dense_networks(small)[0].layer + 1))
+    return cut if cut and len(dense_networks(cut)) == 1 else None
 
 
 def _candidates(dense: Mapping[str, Any]) -> Iterator[str]:
@@ -202,12 +215,13 @@ def _tried(model_type: str, dense: ModelGraph, gates: Gates) -> Iterator[Holder]
 
 def _computes(holder: Holder, dense: ModelGraph, gates: Gates) -> bool:
     """Whether copies of the dense network compute its logits: all of them with either kind of gates, some with one."""
-    (network,) = dense_networks(dense)
+    networks = dense_networks(dense)
+    layers = tuple(network.layer for network in networks)
 
     def same(experts: int, top_k: int) -> bool:
-        configs = holder.configs(dense, Mixture((network.layer,), experts, top_k, network.width, gates))
+        configs = holder.configs(dense, Mixture(layers, experts, top_k, networks[0].width, gates))
         held = next((found for config in configs if (found := _inspected(config)) and found.moe), None)
-        return held is not None and computes_the_same(dense, network, held, holder.order)
+        return held is not None and computes_the_same(dense, networks, held, holder.order)
 
     return same(2, 2) and same(4, 2) == (gates == "renormalised")
 

@@ -16,7 +16,7 @@ from torch.fx.proxy import TraceError
 from transformers.utils import logging
 
 from growc.diagnostics import fail
-from growc.model import axes, cost, layers, routing, sites, units
+from growc.model import axes, cost, expert_tensors, layers, routing, sites, units
 from growc.model.build import REFUSALS, build_meta, canonical, load_config, own_attention
 from growc.model.graph import Blocks, ModelGraph, TensorInfo
 from growc.model.kept import keep
@@ -64,12 +64,14 @@ def _traced(key: str) -> ModelGraph:
     if not found.attention and cost.multiplies(graph):
         own_attention(config.model_type)
     moved = axes.find(small, traced, blocks, depth)
-    expert_field, top_k_field = axes.expert_field(moved, found.moe), routing.top_k_field(found.moe, small, blocks)
+    expert_field = axes.expert_field(moved, found.moe)
+    mixtures = expert_tensors.find(found.moe, moved, expert_field, graph, traced, blocks)
+    top_k_field = routing.top_k_field(mixtures, small, blocks)
     groups = groups_of(config.to_dict())
     tensors, tied = _tensors(model)
     moe = tuple(
         replace(site, siblings=groups.get(site.layer, ()), width=_width(site, tensors))
-        for site in units.find(found.moe, moved, graph, small, blocks)
+        for site in units.find(mixtures, moved, graph, small, blocks)
     )
     values = canonical(config)
     return ModelGraph(
@@ -149,6 +151,6 @@ def _unreached(graph: fx.GraphModule, blocks: Blocks, tensors: Mapping[str, Tens
 
     def reached(name: str) -> bool:
         first = layers.in_first_alike(blocks, name)
-        return first in read or first.rpartition(".")[0] in called
+        return first in read or any(first.startswith(f"{module}.") for module in called)
 
     return tuple(name for name, tensor in tensors.items() if tensor.kind == "parameter" and not reached(name))

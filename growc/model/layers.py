@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -48,6 +48,13 @@ def blocks(model: nn.Module) -> Blocks:
     letters: dict[object, str] = {}
     children = (child for _, child in model.get_submodule(path).named_children())
     return Blocks(path, tuple(letters.setdefault(_signature(block), _letter(len(letters))) for block in children))
+
+
+def layers_shown(kinds: Sequence[object]) -> int:
+    """How many of the first layers show every kind, and every position of the period in which kinds repeat."""
+    first = max(map(kinds.index, kinds)) + 1
+    periods = (p for p in range(2, len(kinds) // 2 + 1) if kinds[p:] == kinds[:-p])
+    return max(first, next(periods, 1)) if first > 1 else 1
 
 
 def _signature(block: nn.Module) -> tuple[object, ...]:

@@ -19,7 +19,7 @@ from growc.diagnostics import GrowcError
 from growc.model.axes import with_fields
 from growc.model.build import REFUSALS, build_meta
 from growc.model.graph import Blocks
-from growc.nn.rewired import Rewired, inputs, selection_bias
+from growc.nn.rewired import Rewired, inputs, selection_biases
 from growc.operators.grown_config import GROWN, routes_exclusively
 from growc.operators.sites import MoeSite, Repetition
 
@@ -161,9 +161,9 @@ def _route(
         return scores + bias_scale * bias.repeat_interleave(times)
 
     try:
-        router = model.get_submodule(site.router)
+        router = model.get_submodule(site.rule)
         width = inputs(router)
-        with torch.no_grad(), Rewired(selection_bias(router), lambda _: repeated, with_bias):
+        with torch.no_grad(), Rewired(selection_biases(router), lambda _: repeated, with_bias):
             out: tuple[Tensor, ...] = router(torch.zeros(len(logits), width))
         return _Routed(_gates(out, repeated.shape), seen[0] if seen else None)
     except (*REFUSALS, StopIteration):  # no such layer, or the router is more than a linear map and a rule

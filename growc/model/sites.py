@@ -192,6 +192,7 @@ class _Finder:
                 for n, p in self.rows(router).items()
                 if p.shape and p.shape[0] == length and n not in getattr(self.modules[router], "not_of_experts", ())
             ),
+            rule=router_name,
             selection_bias=_selection_bias(self.model, block, experts_name, length),
             routing_groups=_attribute(owners[:2], "num_group", "n_group", default=1),
             active_groups=_attribute(owners[:2], "topk_group", default=1),
@@ -345,7 +346,10 @@ def _attribute(owners: list[nn.Module], *names: str, default: int) -> int:
 
 
 def _selection_bias(model: nn.Module, block: str, experts: str, length: int) -> str | None:
-    """The one buffer of the layer, outside of the experts, with one number per expert."""
+    """The one buffer of the layer, outside of the experts, with one number per expert.
+
+    Where a config key sets the number of experts, `growc.model.expert_tensors` looks closer.
+    """
     buffers = model.get_submodule(block).named_buffers(prefix=block)
     found = [name for name, b in buffers if tuple(b.shape) == (length,) and not name.startswith(f"{experts}.")]
     return found[0] if len(found) == 1 else None

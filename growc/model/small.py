@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from growc.model.graph import ModelGraph
+from growc.model.graph import Axis, ModelGraph
 from growc.operators.grown_config import GROWN
 
 WIDTH = 16
 """What every larger width becomes; the residual stream gets twice as much, so that logits stay apart."""
 
-VOCABULARY = 128
+ROWS = 128
+"""What every longer table becomes: of words, or of positions."""
 
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -27,7 +28,7 @@ def shrink(graph: ModelGraph, depth: int) -> dict[str, Any]:
     for axis in graph.axes:
         if axis.structural or axis.field in (graph.expert_field, *heads, "max_position_embeddings"):
             continue
-        config[axis.field] = min(axis.size, VOCABULARY if axis.field == "vocab_size" else WIDTH)
+        config[axis.field] = min(axis.size, ROWS if _counts_rows(axis, graph) else WIDTH)
     config |= heads
     # Widths that follow from others (DeepSeek's head_dim) move no shape; the family derives them again.
     moved = {axis.field for axis in graph.axes}
@@ -50,6 +51,11 @@ def shrink(graph: ModelGraph, depth: int) -> dict[str, Any]:
     return config
 
 
+def _counts_rows(axis: Axis, graph: ModelGraph) -> bool:
+    """Whether a field is the length of tables outside of the layers."""
+    return all(d.dim == 0 and not d.tensor.startswith(f"{graph.blocks.path}.") for d in axis.dims)
+
+
 def _heads(config: Mapping[str, Any]) -> dict[str, int]:
     """Query and key-value heads divided by the largest factor that leaves at least one key-value head."""
     query, key_value = config.get("num_attention_heads"), config.get("num_key_value_heads")
@@ -67,10 +73,12 @@ def _heads_fill_the_stream(config: Mapping[str, Any]) -> bool:
 
 
 def _plain_rope(rope: Any) -> Any:
-    """Without stretching, whose factors may be lists as long as the head is wide."""
+    """Without stretching by lists of factors, which are as long as the head is wide."""
     if not isinstance(rope, Mapping):
         return rope
     if "rope_type" not in rope:  # one per kind of layer
         return {kind: _plain_rope(inner) for kind, inner in rope.items()}
+    if not any(isinstance(item, list) for item in rope.values()):
+        return dict(rope)
     kept = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
     return {"rope_type": "default", **kept}

@@ -1,8 +1,8 @@
 """Symbolic tracing with torch.fx, where every proxy carries a concrete value (on the meta device: a shape).
 
 Shapes, dtypes and everything else that is no tensor stay plain Python, so the control flow of Hugging Face
-models runs as it is. Leaves are the modules none of whose children holds parameters: linear maps, norms,
-routers, fused experts. Batch size and sequence length are baked into the graph.
+models runs as it is. Leaves are the modules none of whose children holds parameters (but see `is_leaf`): linear maps,
+norms, routers, fused experts. Batch size and sequence length are baked into the graph.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from typing_extensions import override
+
+from growc.nn.rewired import is_vector
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,8 +37,13 @@ def values(arguments: Any) -> Any:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether no child module holds parameters."""
-    return not any(next(child.parameters(), None) is not None for child in module.children())
+    """Whether no child module holds parameters, or just a number for each row of the module's own matrix.
+
+    ERNIE's router keeps its selection bias in such a child.
+    """
+    inner = [parameter for child in module.children() for parameter in child.parameters()]
+    rows = {parameter.shape[0] for parameter in module.parameters(recurse=False) if parameter.dim() == 2}
+    return not inner or (len(rows) == 1 and all(is_vector(parameter, *rows) for parameter in inner))
 
 
 def _holds_tensor(item: Any) -> bool:

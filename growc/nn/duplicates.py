@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from growc.nn.rewired import Rewired, selection_bias
+from growc.nn.rewired import Rewired, selection_biases
 from growc.operators.operator import Replicas
 from growc.operators.siblings import order
 from growc.operators.sites import MoeSite
@@ -52,7 +52,7 @@ def as_duplicated(model: nn.Module, replicas: Mapping[MoeSite, Replicas]) -> Gen
     seen = {site.layer: KEff() for site in replicas}
     with ExitStack() as stack:
         for site, grown in replicas.items():
-            router, experts = model.get_submodule(site.router), model.get_submodule(site.experts)
+            router, experts = model.get_submodule(site.rule), model.get_submodule(site.experts)
             stack.enter_context(_swapped(router, _routed(router, grown, seen[site.layer])))
             if site.dense_dispatch:
                 stack.enter_context(_swapped(experts, _dense(experts, grown)))
@@ -72,16 +72,18 @@ def _swapped(module: nn.Module, forward: Any) -> Generator[None]:
 def _routed(router: Any, replicas: Replicas, seen: KEff) -> Any:
     stock, source_of = router.forward, list(order(replicas))
 
-    def forward(hidden_states: Tensor) -> Any:
+    def forward(hidden_states: Tensor, *given: Any) -> Any:
         source = torch.tensor(source_of, device=hidden_states.device)
         rewired = Rewired(
-            selection_bias(router), lambda linear: linear()[:, source], lambda scores, bias: scores + bias[source]
+            selection_biases(router, given),
+            lambda linear: linear()[:, source],
+            lambda scores, bias: scores + bias[source],
         )
         experts, router.num_experts = router.num_experts, len(source_of)
         router.copies = replicas  # a mixture of routers must know them before its logits are repeated
         try:
             with rewired:
-                routed = stock(hidden_states)
+                routed = stock(hidden_states, *given)
         finally:
             router.num_experts = experts
             del router.copies

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from growc.nn.rewired import Rewired, plain_sum, selection_bias
+from growc.nn.rewired import Rewired, plain_sum, selection_biases
 
 
 class Siblings:
@@ -95,26 +95,26 @@ class ExclusiveRouting(nn.Module):
     open: float
 
     @override
-    def forward(self, hidden_states: Tensor) -> Any:
+    def forward(self, hidden_states: Tensor, *given: Any) -> Any:
         """What the stock router returns, with losers never selected, or less and less held back."""
         if self.open >= 1:
-            return super().forward(hidden_states)
+            return super().forward(hidden_states, *given)
         hidden = hidden_states.reshape(-1, hidden_states.shape[-1])
-        bias = selection_bias(self)
-        if bias is None:
-            with Rewired(None, lambda linear: self._masked(linear(), hidden), plain_sum):
-                return super().forward(hidden_states)
+        biases = selection_biases(self, given)
+        if not biases:
+            with Rewired((), lambda linear: self._masked(linear(), hidden), plain_sum):
+                return super().forward(hidden_states, *given)
 
         # Siblings compete with score + bias, and only the stock rule knows the score: read it without gradients,
         # then run the rule on the winners. The linear map is computed once.
-        logits, keys = self._read(hidden_states, bias)
+        logits, keys = self._read(hidden_states, given, biases)
         losers = ~self.siblings.winners(keys, hidden)
 
         def standing(scores: Tensor, bias: Tensor) -> Tensor:
             return self._behind(scores + torch.lerp(self.siblings.first(bias), bias, self.open), losers)
 
-        with Rewired(bias, lambda _: self._behind(logits, losers), standing):
-            return super().forward(hidden_states)
+        with Rewired(biases, lambda _: self._behind(logits, losers), standing):
+            return super().forward(hidden_states, *given)
 
     def _masked(self, logits: Tensor, hidden: Tensor) -> Tensor:
         return self._behind(logits, ~self.siblings.winners(logits, hidden))
@@ -125,7 +125,7 @@ class ExclusiveRouting(nn.Module):
             return scores.masked_fill(losers, -torch.inf)
         return scores + math.log(self.open) * losers
 
-    def _read(self, hidden_states: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, hidden_states: Tensor, given: tuple[Any, ...], biases: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Logits with their gradient, and selection scores without, both of shape (tokens, experts)."""
         read: dict[str, Tensor] = {}
 
@@ -138,9 +138,9 @@ class ExclusiveRouting(nn.Module):
             read["keys"] = scores + bias
             return read["keys"]
 
-        with Rewired(bias, linear_once, keep):
-            super().forward(hidden_states)
-        return read["logits"], read["keys"]
+        with Rewired(biases, linear_once, keep):
+            super().forward(hidden_states, *given)
+        return read["logits"], read.get("keys", read["logits"])  # a bias of the logits is no selection bias
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from growc.nn.rewired import Rewired, selection_bias
+from growc.nn.rewired import Rewired, selection_biases
 
 
 @contextmanager
@@ -25,10 +25,10 @@ def without(router: nn.Module, dropped: Collection[int]) -> Generator[None]:
     def masked(scores: Tensor) -> Tensor:
         return scores.index_fill(-1, torch.tensor(gone, dtype=torch.long, device=scores.device), -torch.inf)
 
-    def forward(hidden_states: Tensor) -> Any:
-        bias = selection_bias(router)
-        with Rewired(bias, lambda linear: masked(linear()), lambda scores, bias: masked(scores + bias)):
-            return stock(hidden_states)
+    def forward(hidden_states: Tensor, *given: Any) -> Any:
+        biases = selection_biases(router, given)
+        with Rewired(biases, lambda linear: masked(linear()), lambda scores, bias: masked(scores + bias)):
+            return stock(hidden_states, *given)
 
     router.forward = forward
     try:

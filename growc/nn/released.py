@@ -33,7 +33,7 @@ def as_released(model: nn.Module, sites: tuple[MoeSite, ...]) -> Generator[Mappi
     seen = {site.layer: Collisions(site.top_k) for site in sites}
     with ExitStack() as stack:
         for site in sites:
-            router = model.get_submodule(site.router)
+            router = model.get_submodule(site.rule)
             assert isinstance(router, ExclusiveRouting)
             stack.callback(setattr, router, "open", router.open)
             router.open = 1.0

@@ -6,7 +6,7 @@ routing is the rule on other logits, so the rule itself is never written again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,26 +15,51 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 from typing_extensions import override
 
-_SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
+SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
+"""What adds a selection bias to scores."""
+
+_SAME_NUMBERS = {
+    *(Tensor.to, Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.type_as, Tensor.detach),
+    *(Tensor.squeeze, Tensor.unsqueeze, Tensor.view, Tensor.reshape, Tensor.flatten, Tensor.contiguous),
+    *(torch.squeeze, torch.unsqueeze, torch.reshape, torch.flatten),
+}
+
+
+class Followed:
+    """Tensors, and what holds their numbers in another dtype or shape: routers cast their selection bias."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self._origin = [(tensor, tensor) for tensor in tensors]  # held, so that no id is used again
+
+    def origin(self, item: object) -> Tensor | None:
+        """The tensor whose numbers `item` holds, if it is one of these."""
+        return next((origin for held, origin in self._origin if held is item), None)
+
+    def follow(self, func: object, args: Sequence[object], result: object) -> None:
+        """Take `result` of a call for what it was made of, if the call only cast or reshaped it."""
+        if self._origin and func in _SAME_NUMBERS and args and isinstance(result, Tensor):
+            origin = self.origin(args[0])
+            if origin is not None and result.numel() == origin.numel():
+                self._origin.append((result, origin))
 
 
 class Rewired(TorchFunctionMode):
     """While on: the router's linear map, and the adding of its selection bias, go through these functions.
 
     Args:
-        bias: the selection bias of the router that runs, or None.
+        biases: what may be the selection bias of the router that runs: those of `selection_biases`.
         on_logits: gets the linear map as a thunk and returns the logits to go on with, of shape (tokens, experts).
-        on_bias: gets scores and bias and returns the selection scores.
+        on_bias: gets scores and the bias, of shape (experts,), and returns the selection scores.
     """
 
     def __init__(
         self,
-        bias: Tensor | None,
+        biases: Iterable[Tensor],
         on_logits: Callable[[Callable[[], Tensor]], Tensor],
         on_bias: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
         super().__init__()
-        self.bias, self.on_logits, self.on_bias = bias, on_logits, on_bias
+        self.biases, self.on_logits, self.on_bias = Followed(biases), on_logits, on_bias
 
     @override
     def __torch_function__(
@@ -43,10 +68,13 @@ class Rewired(TorchFunctionMode):
         options = kwargs or {}
         if func in (F.linear, own_logits):
             return self.on_logits(lambda: func(*args, **options))
-        if self.bias is not None and func in _SUMS and any(arg is self.bias for arg in args):
-            scores = next(arg for arg in args if arg is not self.bias)
-            return self.on_bias(scores, self.bias)
-        return func(*args, **options)
+        if func in SUMS:
+            bias = next((arg for arg in args if self.biases.origin(arg) is not None), None)
+            if bias is not None:
+                return self.on_bias(next(arg for arg in args if arg is not bias), bias.reshape(-1))
+        result = func(*args, **options)
+        self.biases.follow(func, args, result)
+        return result
 
 
 class OwnLogits(TorchFunctionMode):
@@ -78,16 +106,31 @@ def own_logits(tokens: Tensor, compute: Callable[[], Tensor]) -> Tensor:
     return compute()
 
 
-def selection_bias(router: nn.Module) -> Tensor | None:
-    """The router's buffer of shape (experts,) that shifts the choice of experts but not their gates, if it has one."""
-    experts = next(p.shape[0] for p in router.parameters(recurse=False) if p.dim() == 2)
-    found = [b for b in router.buffers(recurse=False) if b.shape == (experts,)]
-    return found[0] if found else None
+def selection_biases(router: nn.Module, given: Iterable[object] = ()) -> tuple[Tensor, ...]:
+    """The tensors with one number for each expert that may shift the choice of experts but not their gates.
+
+    Those are the router's buffers and parameters, but for the bias of a linear map, and what it is `given` beside the
+    tokens.
+    """
+    experts = _matrix(router).shape[0]
+    of_maps = [module.bias for module in router.modules() if isinstance(module, nn.Linear)]
+    found = (*router.parameters(), *router.buffers(), *(item for item in given if isinstance(item, Tensor)))
+    return tuple(t for t in found if is_vector(t, experts) and not any(t is bias for bias in of_maps))
+
+
+def is_vector(tensor: Tensor, length: int) -> bool:
+    """Whether a tensor has `length` numbers along one dimension, and is of length 1 along all others."""
+    return tensor.numel() == length and length in tensor.shape
 
 
 def inputs(router: nn.Module) -> int:
     """How wide the tokens are that the router gets."""
-    return getattr(router, "queries", next(p for p in router.parameters(recurse=False) if p.dim() == 2)).shape[1]
+    return getattr(router, "queries", _matrix(router)).shape[1]
+
+
+def _matrix(router: nn.Module) -> Tensor:
+    """The router's linear map, of shape (experts, inputs)."""
+    return next(p for p in router.parameters() if p.dim() == 2 and 1 not in p.shape)
 
 
 def plain_sum(scores: Tensor, bias: Tensor) -> Tensor:

@@ -73,16 +73,16 @@ def _gates_through(model: nn.Module, functions: Mapping[MoeSite, Callable[[Tenso
     """Within: the gates of the chosen experts, of shape (tokens, 2), go through these functions."""
     with ExitStack() as stack:
         for site, function in functions.items():
-            router: Any = model.get_submodule(site.router)
+            router: Any = model.get_submodule(site.rule)
             stack.callback(setattr, router, "forward", router.forward)
             # No hook: with expert parallelism there is one already, and it leaves this rank's experts only.
             router.forward = _changed(router.forward, function)
         yield
 
 
-def _changed(stock: Callable[[Tensor], tuple[Tensor, ...]], function: Callable[[Tensor], Tensor]) -> Any:
-    def forward(hidden_states: Tensor) -> tuple[Tensor, ...]:
-        routed = stock(hidden_states)
+def _changed(stock: Callable[..., tuple[Tensor, ...]], function: Callable[[Tensor], Tensor]) -> Any:
+    def forward(hidden_states: Tensor, *given: Any) -> tuple[Tensor, ...]:
+        routed = stock(hidden_states, *given)
         chosen = next(out for out in routed if not out.is_floating_point())
         # Logits come before gates, and are as wide where a layer has two experts.
         place = max(i for i, out in enumerate(routed) if out.is_floating_point() and out.shape == chosen.shape)

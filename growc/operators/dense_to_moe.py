@@ -155,7 +155,7 @@ class FromDense(Operator):
                 return Init(target.shape, "zeros", 0.0, target.name)
             case Role.SHARED | Role.OTHER:
                 return Source(target.name)
-            case Role.ADDED:
+            case Role.ADDED | Role.PER_EXPERT:
                 return self.added(target)
 
     def expert(self, target: Target) -> Expr:

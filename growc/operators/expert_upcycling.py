@@ -91,6 +91,15 @@ class ExpertUpcycling(Operator):
                 "grow it with routing: exclusive",
                 ("routing",),
             )
+        apart = [site for site in self.sites(model) if not site.rule_adds_bias]
+        if self.routing == "exclusive" and apart:
+            yield Problem(
+                "GROW344",
+                f"{apart[0].selection_bias} is added to the scores outside of {apart[0].rule}, so that a losing "
+                "sibling could still be chosen",
+                "set routing: free",
+                ("routing",),
+            )
         if self.optimizer_state == "interpolate" and str(self.experts.init) != "interpolate":
             yield Problem(
                 "GROW320",

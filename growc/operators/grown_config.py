@@ -232,7 +232,7 @@ def config_with(
     if not groups and not any(layers.values()):
         return with_modules(config, modules) if modules else config
     counts = {site.layer: {expert_field: config[expert_field]} for site in model.moe}
-    routers = {site.layer: site.router for site in model.moe}
+    routers = {site.layer: site.rule for site in model.moe}
     entries = {
         str(layer): counts[layer]
         | sizes

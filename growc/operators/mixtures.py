@@ -19,6 +19,11 @@ def refusals(model: Growable, layers: Literal["all"] | Sequence[int]) -> list[Pr
     if shares_weights(model.config):
         return [sharing(model)]
     found = list[Problem]()
+    grows = [site for site in model.moe if layers == "all" or site.layer in layers]
+    if strange := next((site for site in grows if site.unknown), None):
+        message = f"{strange.unknown[0]} grows with the number of experts in a way that growc does not know"
+        help = "its entries would not belong to the experts any more: this layer cannot be grown"
+        found.append(Problem("GROW343", message, help))
     for position, layer in enumerate(() if layers == "all" else layers):
         where = ("layers", position)
         if layer not in moe:

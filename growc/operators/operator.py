@@ -65,6 +65,7 @@ class Role(StrEnum):
     EXPERT = "expert"
     ROUTER = "router"
     SELECTION_BIAS = "selection_bias"
+    PER_EXPERT = "per_expert"
     SHARED = "shared"
     OTHER = "other"
     ADDED = "added"

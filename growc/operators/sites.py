@@ -88,12 +88,15 @@ class MoeSite:
     """One mixture-of-experts layer. Tensor names are those of the in-memory model.
 
     `expert_tensors` have the expert axis (length `num_experts`) as dimension 0, and so do `router_rows`
-    (the router's weight, and its logit bias where it has one). `selection_bias` is a buffer of shape
+    (the router's weight, and its logit bias where it has one). `selection_bias` is a buffer or parameter of shape
     (num_experts,) that is added to the scores for the choice of experts only (loss-free balancing, arXiv
-    2408.15664). `routing_groups` is DeepSeek's `n_group`, and `active_groups` its `topk_group`. With `dense_dispatch`
-    every expert sees every token, scaled by its gate (Llama 4). `units` has an entry for every expert tensor that has
-    the axis of intermediate units, and none at all where it could not be found; `width` is how many units each expert
-    has, or 0. `repetition` is None where the router cannot be tried.
+    2408.15664). `per_expert` are further vectors of that shape (scales of gates, say), and `unknown` the tensors whose
+    size moves with the number of experts in another way: a layer that has some cannot grow. `rule` is the module that
+    makes a choice and gates of the logits: the router, or one around it; without `rule_adds_bias` the selection bias
+    is added outside of it. `routing_groups` is DeepSeek's `n_group`, and `active_groups` its `topk_group`. With
+    `dense_dispatch` every expert sees every token, scaled by its gate (Llama 4). `units` has an entry for every expert
+    tensor that has the axis of intermediate units, and none at all where it could not be found; `width` is how many
+    units each expert has, or 0. `repetition` is None where the router cannot be tried.
     `siblings` has the sizes of the groups of siblings in slot order, where the layer routes exclusively. `shared` are
     the experts that every token gets, where an operator changes them too. `adjugates` are the tensors of small experts
     that groups of experts share, with the axis of groups as dimension 0.
@@ -107,7 +110,11 @@ class MoeSite:
     top_k: int
     expert_tensors: tuple[str, ...]
     router_rows: tuple[str, ...]
+    rule: str
     selection_bias: str | None = None
+    rule_adds_bias: bool = True
+    per_expert: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     routing_groups: int = 1
     active_groups: int = 1
     dense_dispatch: bool = False

@@ -60,7 +60,7 @@ def size_of(model: ModelGraph) -> Size:
     """The figures of a model."""
     return Size(
         total_params=model.cost.total_params,
-        active_params=model.cost.active_params,
+        active_params=model.active_params,
         flops_per_token=model.cost.flops_per_token,
         router_flops_per_token=model.cost.router_flops_per_token,
         layers=model.layers,

@@ -67,11 +67,12 @@ class InvariantRecord(Part):
 class Size(Part):
     """A model: parameters, forward FLOPs per token at the spec's sequence length, and layout.
 
-    `experts` is the number in the largest layer; it and `top_k` are null without experts.
+    `experts` is the number in the largest layer; it and `top_k` are null without experts. `active_params` is null where
+    the model has experts that growc did not find.
     """
 
     total_params: int
-    active_params: int
+    active_params: int | None
     flops_per_token: float
     router_flops_per_token: float
     layers: int

@@ -108,7 +108,8 @@ def _figures(before: Size, after: Size) -> Iterator[tuple[str, ...]]:
         ("active parameters", parameters, before.active_params, after.active_params),
         ("FLOPs per token", number, before.flops_per_token, after.flops_per_token),
     ):
-        yield label, show(old), "->", show(new), percent(new / old - 1)
+        change = percent(new / old - 1) if old is not None and new is not None else ""
+        yield label, "unknown" if old is None else show(old), "->", "unknown" if new is None else show(new), change
     shares = [f"{size.router_flops_per_token / size.flops_per_token:.2%}" for size in (before, after)]
     added = (after.router_flops_per_token - before.router_flops_per_token) / before.flops_per_token
     yield "router's share", shares[0], "->", shares[1], f"{percent(added)} of all FLOPs"

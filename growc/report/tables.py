@@ -111,7 +111,7 @@ def _arm(run: Run, trail: Trail, look: Look, name: str) -> ArmRow:
     return ArmRow(
         look, name, end.name, value, _difference(run, trail), count(trail.tokens), duration(trail.seconds),
         count(sum(stage.done_tokens for stage in legs) / trained) if trained else NONE,
-        f"{count(model.total_params)} / {count(model.active_params)}",
+        f"{count(model.total_params)} / {NONE if model.active_params is None else count(model.active_params)}",
     )  # fmt: skip
 
 

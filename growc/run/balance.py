@@ -8,7 +8,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from growc.nn.rewired import selection_bias
 from growc.operators.sites import MoeSite
 from growc.spec.schema import Balance
 
@@ -22,15 +21,13 @@ class Load:
 
     def __init__(self, model: nn.Module, sites: tuple[MoeSite, ...], balance: Balance | None = None) -> None:
         self.sites = sites
-        self.routers = [model.get_submodule(site.router) for site in sites]
+        self.biases = {s.layer: _tensor(model, s.selection_bias) for s in sites if s.selection_bias is not None}
         self.counts: dict[int, Tensor] = {}
         self.mean_probability: dict[int, Tensor] = {}
         self.mean_squares: dict[int, Tensor] = {}
         self._squares = balance is not None and balance.z_loss > 0
         self._probabilities = balance is not None and balance.method == "auxiliary"
-        self._hooks = [
-            router.register_forward_hook(self._hook(site)) for site, router in zip(sites, self.routers, strict=True)
-        ]
+        self._hooks = [model.get_submodule(site.rule).register_forward_hook(self._hook(site)) for site in sites]
 
     def close(self) -> None:
         """Take the hooks off."""
@@ -83,12 +80,16 @@ def z_loss(load: Load, coefficient: float) -> Tensor:
 @torch.no_grad()
 def update_selection_bias(load: Load, counts: dict[int, Tensor], rate: float) -> None:
     """b_e += rate * sign(mean count - count_e) with global counts (loss-free balancing, arXiv 2408.15664)."""
-    for site, router in zip(load.sites, load.routers, strict=True):
-        bias, count = selection_bias(router), counts[site.layer].float()
-        assert bias is not None
+    for layer, bias in load.biases.items():
+        count = counts[layer].float()
         bias += rate * torch.sign(count.mean() - count)
 
 
 def violation(counts: dict[int, Tensor]) -> float:
     """The largest excess of an expert's load over the mean, relative to it, over all layers (MaxVio)."""
     return max(float(c.max() / c.float().mean()) - 1 for c in counts.values()) if counts else 0.0
+
+
+def _tensor(model: nn.Module, name: str) -> Tensor:
+    module, _, attribute = name.rpartition(".")
+    return getattr(model.get_submodule(module), attribute)

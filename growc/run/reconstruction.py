@@ -53,7 +53,7 @@ def pruned(
             replicas[site.layer], errors[site.layer] = operator.search(site, found.errors)
             if how.progressive:
                 gone = [expert for expert, stays in enumerate(replicas[site.layer]) if not stays]
-                earlier.enter_context(without(model.get_submodule(site.router), gone))
+                earlier.enter_context(without(model.get_submodule(site.rule), gone))
     model.train(was_training)
     return Decision(operator.op, replicas, errors)
 
@@ -91,7 +91,7 @@ class _Reconstruction:
         if self.inside:
             return
         self.inside = True
-        expected, router = _first(output), self.model.get_submodule(self.site.router)
+        expected, router = _first(output), self.model.get_submodule(self.site.rule)
         self.squares = [expected.double().square().sum()]
         for dropped in self.sets:
             with without(router, dropped):

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from growc.checks.twin import logits, loss
+from growc.checks.twin import loss
 from growc.growth.evaluate import InMemory, evaluate
+from growc.model.drawn import logits
 from growc.operators.sites import MoeSite
 from growc.programs import Expr, sources
 

@@ -12,10 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from growc.checks.loss import obeys_law, predicted, prove
-from growc.checks.twin import LENGTH, Twin, apply, grow_drawn, grow_twin, logits, tokens, twin_of
+from growc.checks.twin import LENGTH, Twin, apply, grow_drawn, grow_twin, tokens, twin_of
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import target, targets
 from growc.model import inspect
+from growc.model.drawn import logits
 from growc.operators.branches import BranchExperts
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.expert_upcycling import ExpertUpcycling

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from growc.checks.twin import apply, build, draw, load
+from growc.checks.twin import apply
 from growc.growth.rewrite import rewrite
 from growc.model import ModelGraph, inspect
+from growc.model.drawn import build, draw, load
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.operator import Replicas
 from growc.operators.siblings import order
@@ -75,7 +76,7 @@ def text(seed: int, sequences: int) -> Windows:
 def trained(router: str, top_k: int) -> tuple[ModelGraph, PreTrainedModel]:
     """A source whose router has moved from where it started."""
     graph = inspect(ROUTERS[router] | {"num_experts_per_tok": top_k}, LENGTH)
-    model = draw(graph, seed=0)
+    model = draw(graph.config, seed=0)
     start = {site.layer: model.get_parameter(site.router_rows[0]).detach().clone() for site in graph.moe}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     before = validation_losses(model, text(1, 16), torch.device("cpu"), "fp32").mean()
@@ -111,7 +112,7 @@ def transition(router: str, top_k: int, factor: int, rule: str) -> tuple[float, 
     assert prediction is not None
 
     bound = planned.bound({site.layer: r for site, r in replicas.items()})
-    grown = build(bound.grown)
+    grown = build(bound.grown.config)
     load(grown, bound.grown, apply(bound.programs, {n: t.detach() for n, t in model.state_dict().items()}))
     with _Met(grown, replicas) as met:
         after = validation_losses(grown, place.windows, device, "fp32").mean()

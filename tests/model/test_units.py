@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from growc.checks.twin import draw
 from growc.model import axes, inspect, sites, units
 from growc.model.build import build_meta, load_config
+from growc.model.drawn import draw
 from growc.model.layers import blocks
 from growc.model.trace import trace
 from growc.operators.grown_config import grown_config
@@ -50,7 +50,7 @@ def test_positions_belong_to_the_unit_that_they_change(family: str) -> None:
     """With one unit cut off from the stream, exactly its own positions can be changed without effect."""
     graph = inspect(FAMILIES[family], 64)
     site = graph.moe[-1]
-    model = draw(graph, seed=0)
+    model = draw(graph.config, seed=0)
     down = next(unit for unit in site.units if unit.down)
     before = model.get_parameter(down.tensor).detach().clone()
     count = before.shape[down.dim + 1]
@@ -68,7 +68,7 @@ def test_positions_belong_to_the_unit_that_they_change(family: str) -> None:
 def test_only_down_writes_to_features_of_the_stream(family: str) -> None:
     graph = inspect(FAMILIES[family], 64)
     site = graph.moe[-1]
-    model = draw(graph, seed=0)
+    model = draw(graph.config, seed=0)
     for unit in site.units:
         if len(graph.tensors[unit.tensor].shape) == 3:
             moved = [changes(model, site, unit, feature, along=1 - unit.dim).any(dim=0) for feature in (0, 5)]

@@ -15,12 +15,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, StaticCache
 
 import growc.nn.attention_experts as nn_room
-from growc.checks.double import Double
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, draw, grow_drawn, grow_twin, logits, tokens
+from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin, tokens
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
+from growc.model.double import Double
+from growc.model.drawn import draw, logits
 from growc.operators import Operator, operator
 from growc.operators.operator import Preserves
 from growc.programs import of_parent
@@ -97,7 +98,7 @@ def test_attention_is_the_sum_of_the_branches_attentions_by_their_gates(family: 
 
 @every
 def test_branches_that_are_the_same_are_computed_exactly(family: str, kv: str) -> None:
-    alike = (draw(source(family), 0),) * BRANCHES
+    alike = (draw(source(family).config, 0),) * BRANCHES
     grown = grow_drawn(alike, source(family), [bam(kv=kv, gates="renormalised")], 0)
     proof = prove(grown, Preserves.EXACTLY)
     assert proof.logit_gap < 1e-12, proof

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, grow_twin, logits, tokens
+from growc.checks.twin import LENGTH, Twin, grow_twin, tokens
 from growc.model import ModelGraph, inspect
+from growc.model.drawn import logits
 from growc.operators import Operator, operator
 from growc.operators.example import examples
 from growc.operators.operator import Preserves

@@ -32,7 +32,7 @@ class Model:
 
 def _site(layer: int, experts: int = 2) -> MoeSite:
     block = f"model.layers.{layer}.mlp"
-    return MoeSite(layer, block, f"{block}.gate", f"{block}.experts", experts, 1, (), ())
+    return MoeSite(layer, block, f"{block}.gate", f"{block}.experts", experts, 1, (), (), f"{block}.gate")
 
 
 def _model(config: dict[str, Any] | None = None, experts: int = 2) -> Model:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from growc.checks.twin import LENGTH, apply, draw, grow_drawn, grow_twin, logits, tokens
+from growc.checks.twin import LENGTH, apply, grow_drawn, grow_twin, tokens
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
+from growc.model.drawn import draw, logits
 from growc.operators import operator
 from growc.programs import describe, of_parent
 from tests.families import FAMILIES
@@ -43,7 +44,7 @@ def test_it_computes_the_mean_of_models_drawn_apart(family: str) -> None:
 @pytest.mark.parametrize("weights", ["uniform", [1, 2, 0.5]])
 def test_equal_models_give_their_bits_back(family: str, weights: Any) -> None:
     graph = inspect(FAMILIES[family], LENGTH)
-    twin = grow_drawn((draw(graph, 0),) * 3, graph, [soup(weights=weights)], seed=0)
+    twin = grow_drawn((draw(graph.config, 0),) * 3, graph, [soup(weights=weights)], seed=0)
     before, after = twin.source.state_dict(), twin.grown.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in after)
     ids = tokens(twin.source, 0)

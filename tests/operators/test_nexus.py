@@ -14,11 +14,12 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, draw, grow_drawn, grow_twin, logits, tokens
+from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin, tokens
 from growc.growth.decision import Decision
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
+from growc.model.drawn import draw, logits
 from growc.nn.domain_router import DomainRouter
 from growc.operators import Operator, operator
 from growc.operators.example import examples
@@ -177,7 +178,7 @@ def test_folders_load_again(family: str, tmp_path: Path) -> None:
     )
     ids = tokens(model, seed=0)
     with torch.no_grad():
-        torch.testing.assert_close(logits(model, ids), logits(again.eval(), ids), rtol=0, atol=1e-12)
+        torch.testing.assert_close(logits(model, ids), logits(again.double().eval(), ids), rtol=0, atol=1e-12)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
     router = again.get_submodule(twin(family, "plain").steps[0].rewrite.grown.moe[0].router)
     assert isinstance(router, DomainRouter)
@@ -187,7 +188,7 @@ def test_folders_load_again(family: str, tmp_path: Path) -> None:
 @FAMILY
 def test_they_grow_on_as_other_mixtures_do(family: str) -> None:
     apart = inspect(twin(family, "plain").steps[0].rewrite.grown.config, LENGTH)
-    assert all(torch.isfinite(tensor).all() for tensor in draw(apart, 0).state_dict().values())
+    assert all(torch.isfinite(tensor).all() for tensor in draw(apart.config, 0).state_dict().values())
     grows = operator("expert_upcycling")
     replicas = {"allocation": {"rule": "explicit", "replicas": [3, 1, 2]}, "factor": 2, "router": {"init": "copy"}}
     exact = grow_twin(apart, [grows.model_validate({"routing": "exclusive", **replicas})], 0)
@@ -202,7 +203,7 @@ def test_they_grow_on_as_other_mixtures_do(family: str) -> None:
 def test_branches_that_are_the_seed_double_the_networks_by_as_much_as_gates_add() -> None:
     """With renormalised gates every layer's network counts twice: once shared, once routed."""
     mixing = operator("nexus").model_validate({"gates": "renormalised"})
-    grown = grow_drawn((draw(source("qwen3"), 0),) * PARENTS, source("qwen3"), [mixing], 0)
+    grown = grow_drawn((draw(source("qwen3").config, 0),) * PARENTS, source("qwen3"), [mixing], 0)
     for site, network in zip(grown.steps[0].rewrite.grown.moe, source("qwen3").ffn, strict=True):
         x = torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         with torch.no_grad():

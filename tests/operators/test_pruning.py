@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from growc.checks.twin import LENGTH, apply, build, draw, grow_twin, load, logits, tokens
+from growc.checks.twin import LENGTH, apply, grow_twin, tokens
 from growc.growth.decision import Decision
 from growc.growth.rewrite import rewrite
 from growc.growth.units import by_unit
 from growc.model import ModelGraph, inspect
+from growc.model.drawn import build, draw, load, logits
 from growc.nn.pruned import without
 from growc.nn.skipping import as_skipping, with_ratios
 from growc.operators import Operator, operator
@@ -109,7 +110,7 @@ RENORMALISED = ("mixtral", "qwen3_moe", "deepseek_v3", "glm4_moe", "llama4_text"
 @pytest.mark.parametrize("family", RENORMALISED)
 def test_pruning_experts_that_no_token_reaches_changes_nothing(family: str) -> None:
     graph = model_of(family)
-    source = draw(graph, 0)
+    source = draw(graph.config, 0)
     ids = tokens(source, seed=2, sequences=1, length=2)
     reached = _reached(source, graph, ids)
     layer = graph.moe[-1].layer
@@ -118,7 +119,7 @@ def test_pruning_experts_that_no_token_reaches_changes_nothing(family: str) -> N
     assert not list(pruning.problems(graph))
     planned = rewrite(pruning, graph, seed="0", sequence_length=LENGTH)
     assert not planned.lates
-    pruned = build(planned.grown)
+    pruned = build(planned.grown.config)
     load(pruned, planned.grown, apply(planned.programs, {n: t.detach() for n, t in source.state_dict().items()}))
     with torch.no_grad():
         torch.testing.assert_close(logits(pruned, ids), logits(source, ids), rtol=0, atol=1e-9)
@@ -146,7 +147,7 @@ def _reached(model: Any, graph: ModelGraph, ids: Tensor) -> dict[int, set[int]]:
 def test_slimming_units_without_a_way_back_changes_nothing(family: str) -> None:
     """Those of shared experts, too: deepseek, glm and llama 4 set their width with that of the others."""
     graph = model_of(family)
-    source = draw(graph, 0)
+    source = draw(graph.config, 0)
     tensors = {name: t.detach().clone() for name, t in source.state_dict().items()}
     planned = rewrite(op("expert_slimming", share=0.5), graph, seed="0", sequence_length=LENGTH)
     assert any(site.shared for site in planned.mixtures) == (family in SHARED)
@@ -162,7 +163,7 @@ def test_slimming_units_without_a_way_back_changes_nothing(family: str) -> None:
             tensors[ffn.back].index_fill_(1, _others(ffn.width, stay), 0)
     load(source, graph, {name: tensors[name] for name in graph.tensors})
     bound = Decision("", {site.layer: (1,) * 8 for site in graph.moe}, {}, units).bound(planned)
-    slim = build(bound.grown)
+    slim = build(bound.grown.config)
     load(slim, bound.grown, apply(bound.programs, tensors))
     ids = tokens(source, seed=4)
     with torch.no_grad():
@@ -203,7 +204,7 @@ def test_moments_of_survivors_are_kept() -> None:
 @pytest.mark.parametrize("family", ["mixtral", "olmoe", "deepseek_v3", "phimoe", "gpt_oss"])
 def test_skipping_everything_leaves_one_expert_and_skipping_nothing_changes_nothing(family: str) -> None:
     graph = model_of(family)
-    model = draw(graph, 0)
+    model = draw(graph.config, 0)
     ids = tokens(model, seed=5)
     with torch.no_grad(), with_ratios(model, graph.moe) as ratios:
         whole = logits(model, ids)
@@ -219,7 +220,7 @@ def test_skipping_everything_leaves_one_expert_and_skipping_nothing_changes_noth
 def test_a_skipped_mixtral_is_its_top_1_self() -> None:
     """Gates are renormalised over what is chosen, so the first expert alone has gate 1."""
     graph, alone = model_of("mixtral"), model_of("mixtral", num_experts_per_tok=1)
-    model, other = draw(graph, 0), build(alone)
+    model, other = draw(graph.config, 0), build(alone.config)
     load(other, alone, {n: t.detach() for n, t in model.state_dict().items()})
     ids = tokens(model, seed=6)
     with torch.no_grad(), as_skipping(model, dict.fromkeys(graph.moe, 1.5)):

@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from growc.checks.twin import LENGTH, build, grow_twin, load, logits, tokens
+from growc.checks.twin import LENGTH, grow_twin, tokens
 from growc.growth.graph import GrowNode
 from growc.growth.open import open_spec
 from growc.model import inspect
+from growc.model.drawn import build, load, logits
 from growc.nn.exclusive import exclusive_routers
 from growc.nn.released import as_released
 from growc.operators import operator
@@ -33,7 +34,7 @@ def test_a_dry_run_computes_what_the_released_model_will(family: str) -> None:
     twin = grow_twin(inspect(FAMILIES[family], LENGTH), [up], 0)
     model, graph = twin.grown, twin.steps[-1].rewrite.grown
     assert graph.expert_field is not None
-    free = build(inspect(without_siblings(graph.config, graph.expert_field), LENGTH))
+    free = build(inspect(without_siblings(graph.config, graph.expert_field), LENGTH).config)
     load(free, graph, {name: tensor.detach() for name, tensor in model.state_dict().items()})
     ids = tokens(model, seed=1)
     with torch.no_grad():

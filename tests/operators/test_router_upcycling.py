@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, draw, grow_twin
+from growc.checks.twin import LENGTH, Twin, grow_twin
 from growc.growth.making import pairs
 from growc.growth.rewrite import rewrite
 from growc.model import ModelGraph, inspect
+from growc.model.drawn import draw
 from growc.nn.mixture_of_routers import MixtureOfRouters
 from growc.operators import operator
 from growc.operators.means import MeanTokens
@@ -264,5 +265,5 @@ def test_fresh_models_draw_their_routers() -> None:
     config = twin("gpt2", "mean").steps[-1].rewrite.grown.config
     graph = inspect(config, LENGTH)
     assert graph.moe == twin("gpt2", "mean").steps[-1].rewrite.grown.moe
-    model = draw(graph, 0)
+    model = draw(graph.config, 0)
     assert all(torch.isfinite(p).all() for p in model.parameters())

@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM
 
 from growc.checks import run_checks
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, build, grow_twin, logits, tokens
+from growc.checks.twin import LENGTH, Twin, grow_twin, tokens
 from growc.diagnostics import ExitCode, GrowcError
 from growc.growth.rewrite import Rewrite
 from growc.model import ModelGraph, inspect
+from growc.model.drawn import build, logits
 from growc.nn.adjugates import Adjugates
 from growc.nn.deltas import Deltas, WithDeltas
 from growc.operators import Operator, operator
@@ -177,7 +178,7 @@ def test_the_mixture_is_the_papers_sum_of_experts(family: str) -> None:
     with torch.no_grad():
         _, gates, chosen = ffn.gate(hidden)
         path = next(name for name, module in model.named_modules() if module is ffn)
-        dense: Any = build(source(family)).get_submodule(path)
+        dense: Any = build(source(family).config).get_submodule(path)
         expected = torch.zeros_like(hidden)
         for expert in range(4):
             for name in ffn.maps:

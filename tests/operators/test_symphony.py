@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from growc.checks.loss import prove
-from growc.checks.twin import LENGTH, Twin, draw, grow_drawn, grow_twin
+from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
+from growc.model.drawn import draw
 from growc.operators import operator
 from growc.operators.matching import order_of
 from growc.operators.operator import Preserves
@@ -61,7 +62,7 @@ def test_what_is_made_how(family: str) -> None:
 @FAMILY
 def test_units_in_another_order_compute_the_same(family: str) -> None:
     """Of equal models, whatever the orders: experts differ in their bits, and not in what they compute."""
-    grown = grow_drawn((draw(source(family), 0),) * PARENTS, source(family), [SYMPHONY], 0)
+    grown = grow_drawn((draw(source(family).config, 0),) * PARENTS, source(family), [SYMPHONY], 0)
     proof = prove(grown, Preserves.EXACTLY)
     assert proof.holds, proof
     for site in grown.steps[0].rewrite.grown.moe:

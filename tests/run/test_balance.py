@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from growc.checks.twin import LENGTH, draw, logits, tokens
+from growc.checks.twin import LENGTH, tokens
 from growc.model import inspect
+from growc.model.drawn import draw, logits
 from growc.operators import operator
 from growc.run.balance import Load, auxiliary_loss, z_loss
 from growc.spec.schema import Balance
@@ -20,7 +21,7 @@ def test_losses_of_routers(family: str) -> None:
     if not graph.moe:
         grows = operator("router_upcycling").model_validate({"experts": 4})
         graph = inspect(grows.config(graph, {}), LENGTH)
-    model = draw(graph, 0)
+    model = draw(graph.config, 0)
     seen = dict[int, torch.Tensor]()
     place = int(graph.moe[0].dense_dispatch)  # the gates come first where every expert sees every token
     for site in graph.moe:
@@ -48,7 +49,7 @@ def test_losses_of_routers(family: str) -> None:
 
 def test_nothing_is_kept_that_is_not_asked_for() -> None:
     graph = inspect(FAMILIES["mixtral"], LENGTH)
-    model = draw(graph, 0)
+    model = draw(graph.config, 0)
     load = Load(model, graph.moe)
     logits(model, tokens(model, seed=0))
     assert load.counts

@@ -10,8 +10,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from growc.checks.twin import LENGTH, draw
+from growc.checks.twin import LENGTH
 from growc.model import inspect
+from growc.model.drawn import draw
 from growc.model.inspect import head_of
 from growc.run.inputs import mean_inputs
 from tests.families import FAMILIES
@@ -26,7 +27,7 @@ def alone(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("family", ["qwen3", "gpt2", "mixtral"])
 def test_what_enters_a_head_is_the_last_hidden_state(family: str) -> None:
-    model: Any = draw(inspect(FAMILIES[family], LENGTH), 0)
+    model: Any = draw(inspect(FAMILIES[family], LENGTH).config, 0)
     head = head_of(model)
     assert head == "lm_head"
     batches = list(torch.randint(256, (3, 4, 17), generator=torch.Generator().manual_seed(0)))
@@ -39,7 +40,7 @@ def test_what_enters_a_head_is_the_last_hidden_state(family: str) -> None:
 
 def test_what_enters_a_network_comes_from_its_norm() -> None:
     graph = inspect(FAMILIES["qwen3"], LENGTH)
-    model: Any = draw(graph, 0)
+    model: Any = draw(graph.config, 0)
     model.train()
     batches, seen = [torch.randint(256, (2, 9), generator=torch.Generator().manual_seed(1))], list[torch.Tensor]()
     modules = {f"{site.layer}/mean_token": site.up[0] for site in graph.ffn}

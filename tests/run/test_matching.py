@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 from transformers import PreTrainedModel
 
-from growc.checks.twin import LENGTH, draw
+from growc.checks.twin import LENGTH
 from growc.model import inspect
+from growc.model.drawn import draw
 from growc.operators.sites import FfnSite
 from growc.run.matching import unit_orders
 from tests.families import FAMILIES
@@ -39,7 +40,7 @@ def _shuffled(model: PreTrainedModel, site: FfnSite, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("family", ["qwen3", "gpt2"])
 def test_shuffled_units_are_found_again(family: str) -> None:
     graph = inspect(FAMILIES[family], LENGTH)
-    anchor, other, noisy = (draw(graph, 0) for _ in range(3))
+    anchor, other, noisy = (draw(graph.config, 0) for _ in range(3))
     orders = {site.name: _shuffled(other, site, site.layer) for site in graph.ffn}
     with torch.no_grad():
         for parameter in noisy.parameters():
@@ -56,5 +57,5 @@ def test_shuffled_units_are_found_again(family: str) -> None:
 def test_every_order_is_a_permutation_however_unlike_the_models_are() -> None:
     graph = inspect(FAMILIES["llama"], LENGTH)
     batch = torch.randint(256, (2, 33), generator=torch.Generator().manual_seed(1))
-    found = unit_orders([draw(graph, 0), draw(graph, 1)], graph.ffn, [batch], "fp32", torch.device("cpu"))
+    found = unit_orders([draw(graph.config, 0), draw(graph.config, 1)], graph.ffn, [batch], "fp32", torch.device("cpu"))
     assert all(sorted(order) == list(range(48)) for (order,) in found.values())

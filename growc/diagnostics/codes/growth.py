@@ -159,6 +159,18 @@ CODES: dict[str, Code] = {
         "The source's siblings are being released: its routers are neither exclusive nor free. Finish the release\n"
         "first, by `- op: release_siblings` in a stage before, or as the operator before this one.",
     ),
+    "GROW343": Code(
+        "A tensor that grows with the experts in an unknown way",
+        "growc changes the number of experts in the config and looks which tensors change their size. One of them\n"
+        "changes along another dimension than the first, or by another factor, or is a matrix that is neither the\n"
+        "router's nor the experts'. Its entries would stand for other experts after growth, so growth is refused.",
+    ),
+    "GROW344": Code(
+        "A selection bias that exclusive routing cannot reach",
+        "Exclusive routing keeps losing siblings out of the choice of experts: their logits become minus infinity. This\n"
+        "family adds its selection bias to the scores outside of the module that holds the router's rule, where a\n"
+        "losing sibling with a large bias would be chosen all the same. `routing: free` grows the model as published.",
+    ),
     "GROW350": Code(
         "no dense feed-forward network",
         "Operators that make experts of dense feed-forward networks need layers that have one: linear maps into\n"

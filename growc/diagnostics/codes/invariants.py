@@ -41,6 +41,13 @@ CODES: dict[str, Code] = {
         "widths. This family could not be made small that way. The plan stands; measure the claim with\n"
         "`growc check --measure` before relying on it.",
     ),
+    "GROW407": Code(
+        "Experts that growc did not find",
+        "A mixture of experts is found where the trace of the model meets a module with a stack of experts, behind a\n"
+        "router with a row for each. This config counts experts, and the count changes tensors or layers in which\n"
+        "no such module was met. growc cannot say how many of these experts a token meets, so it shows the active\n"
+        "parameters as unknown and counts FLOPs as if the module were dense; operators on experts do not apply.",
+    ),
     "GROW450": Code(
         "loss invariant broken at run time",
         "The validation loss measured right after a growth was higher than the one measured right before "

@@ -56,11 +56,13 @@ class RouterInit(Initialisation):
         return slots.on_copies(Add(start, noise))
 
     def program(self, slots: Slots) -> Expr:
-        """The grown tensor of one router, whichever of the three it is."""
+        """The grown tensor of one router, or another with a number for each expert, whichever it is."""
         target, site = slots.target, slots.target.site
         assert site is not None
         if len(target.shape) == 2:
             return self.rows(slots)
+        if target.role is Role.PER_EXPERT:
+            return slots.copied
         if target.role is Role.SELECTION_BIAS:
             return self.bias(slots, slots.copied)
         start = self.logit_bias(slots)

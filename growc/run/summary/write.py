@@ -100,13 +100,13 @@ def _skipping(measured: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _stage(measured: Measured) -> dict[str, Any]:
     node, result = measured.node, measured.result
-    after = node.after.cost
+    after = node.after
     common = {
         "arm": node.arm,
         "kind": node.kind,
         "from": node.origin,
         "val_loss": float(measured.losses.mean()),
-        "total_params": after.total_params,
+        "total_params": after.cost.total_params,
         "active_params": after.active_params,
         "seconds": result["seconds"] if isinstance(node, GrowNode) else sum(measured.step_seconds),
     }

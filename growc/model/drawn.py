@@ -1,0 +1,99 @@
+"""Small models in float64 with drawn weights, on which growth and classes are compared: nothing in them is idle.
+
+Biases, gains and tables are as large as what they meet, so that a wrong one shows. Two calls give the same model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from growc.model.build import load_config
+from growc.model.double import Double
+from growc.programs import of_parent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from growc.model.graph import ModelGraph
+
+GAINS = 0.5
+"""How far vectors are drawn from where the family starts them, where that is not 0."""
+
+
+def build(config: Mapping[str, Any]) -> PreTrainedModel:
+    """A model of a config in float64 on the CPU, in evaluation mode, with nothing fused."""
+    with torch.random.fork_rng(devices=[]), _nothing_uninitialised():
+        torch.manual_seed(0)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            load_config(config),
+            attn_implementation="eager",
+            experts_implementation="eager",
+            dtype=torch.float64,
+        )
+    return model.double().eval()  # some modules are built in float32, whatever is asked for
+
+
+@contextmanager
+def _nothing_uninitialised() -> Generator[None]:
+    """Within: `torch.empty` gives NaN, so that what a family never initialises is the same in every process."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def draw(config: Mapping[str, Any], seed: int, parent: int = 0) -> PreTrainedModel:
+    """A model of a config with weights drawn from `seed`: nothing constant, no two experts alike.
+
+    Those of several parents differ from each other.
+    """
+    model = build(config)
+    names = {id(tensor): name for name, tensor in reversed(model.state_dict(keep_vars=True).items())}  # tied ones once
+    first = set(names.values())
+    state = {n: _drawn(of_parent(parent, n), t, seed) for n, t in model.state_dict().items() if n in first}
+    model.load_state_dict(state, strict=False)
+    return model
+
+
+def _drawn(name: str, initial: Tensor, seed: int) -> Tensor:
+    if not initial.is_floating_point():  # tables of indices are structure
+        return initial
+    values = torch.randn(initial.shape, generator=generator(seed, name), dtype=torch.float64)
+    if initial.dim() > 1:
+        return values / initial.shape[-1] ** 0.5  # matrices keep the size of what passes through
+    start = initial.nan_to_num(0.0)
+    return start + torch.where(start == 0, 1.0, GAINS) * values
+
+
+def generator(seed: int, name: str) -> torch.Generator:
+    """Random numbers that belong to one name."""
+    key = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(key[:7]))
+
+
+def load(model: PreTrainedModel, graph: ModelGraph, tensors: Mapping[str, Tensor]) -> None:
+    """Put `tensors`, one for each of `graph.tensors`, into a model of that graph."""
+    left = model.load_state_dict(dict(tensors), strict=False)
+    assert not left.unexpected_keys, left.unexpected_keys
+    assert set(left.missing_keys) <= graph.tied.keys(), left.missing_keys
+
+
+def tokens(vocabulary: int, sequences: int, length: int, seed: int = 0) -> Tensor:
+    """Random token ids of shape (sequences, length)."""
+    return torch.randint(vocabulary, (sequences, length), generator=generator(seed, "tokens"))
+
+
+def logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """The model's logits of shape (sequences, length, vocabulary); a float64 model's in float64 all through."""
+    with Double():
+        result: Any = model(input_ids=ids, use_cache=False)
+    return result.logits
