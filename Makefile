@@ -50,6 +50,10 @@ tests: setup
 full: setup ## Run the full product of the settings of expert upcycling, which takes about an hour
 	$(BIN)/pytest -m full -n auto --dist worksteal
 
+.PHONY: families
+families: setup ## Grow a small checkpoint of every family of transformers; takes an hour, and goes on where it ended
+	$(BIN)/python -m benchmarks.families
+
 .PHONY: format
 format: setup ## Sort imports and format the code
 	$(BIN)/ruff check --fix .
