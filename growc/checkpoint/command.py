@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from growc.files.staging import check_destination, open_staging
 from growc.files.workers import WORKERS
 
 Prepare = Callable[[Request, Path], tuple[Diagnostic, ...]]
-"""`growc.checkpoint.prepare.prepare`, here or in another process."""
+"""`growc.checkpoint.prepare.prepare`, here or in another process; or `growc.audit.audit.audit`, of a grown folder."""
 
 
 def grow(
@@ -32,6 +33,7 @@ def grow(
     *,
     workers: int = WORKERS,
     verify: bool = False,
+    audit: Prepare | None = None,
     listener: Listener | None = None,
 ) -> tuple[Diagnostic, ...]:
     """Grow a checkpoint folder; the result appears whole or not at all.
@@ -43,10 +45,11 @@ def grow(
         prepare: fills the folder with what is not moved, and plans the rest.
         workers: threads that move bytes.
         verify: whether to read all that was written again, and write a manifest.
+        audit: has the last word on the folder before it takes its name.
         listener: told of the bytes moved.
 
     Returns:
-        Warnings of `prepare`; none if it had been done by an earlier call.
+        Warnings of `prepare`, none if it had been done by an earlier call, and of `audit`.
 
     Raises:
         GrowcError: anything that keeps the folder from being grown.
@@ -57,8 +60,9 @@ def grow(
     with open_staging(request.to, key) as (aside, resumed):
         if not resumed:
             warnings = prepare(request, aside)
-        finish(aside, request.to, workers=workers, verify=verify, listener=listener)
-    return warnings
+        last = partial(audit, request) if audit else None
+        told = finish(aside, request.to, workers=workers, verify=verify, audit=last, listener=listener)
+    return (*warnings, *told)
 
 
 def prepare_in_a_child(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
@@ -67,9 +71,22 @@ def prepare_in_a_child(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     Raises:
         GrowcError: what the child found; GROW659 if it died.
     """
+    return _in_a_child("growc.checkpoint.prepare", request, aside)
+
+
+def audit_in_a_child(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
+    """`growc.audit.audit.audit` in a process of its own; it is started by name, and nothing of it is imported here.
+
+    Raises:
+        GrowcError: what the child found; GROW659 if it died.
+    """
+    return _in_a_child("growc.audit.audit", request, aside)
+
+
+def _in_a_child(module: str, request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     answer, into = os.pipe()
     asked = json.dumps({"request": asdict(request), "aside": aside}, default=str)
-    command = [sys.executable, "-m", "growc.checkpoint.prepare", str(into), asked]
+    command = [sys.executable, "-m", module, str(into), asked]
     with subprocess.Popen(command, pass_fds=(into,), stdout=sys.stderr) as child, os.fdopen(answer) as stream:
         os.close(into)
         try:

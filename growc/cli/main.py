@@ -115,7 +115,12 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
     help="How the tensors are stored: as in the source, as published on the hub (in most families one per expert), "
     "fused (as in memory), or as a torch distributed checkpoint.",
 )
-@click.option("--verify", is_flag=True, help="Read all that was written again, prove it, and write a manifest.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Read all that was written again, prove it against the plan and against an independent reading of the "
+    "operators, and write a manifest.",
+)
 @workers
 @overrides
 @allow_code
@@ -142,7 +147,10 @@ def grow(
 
         request = Request(spec, stage, from_, to, overrides, allow_code, layout=layout)
         session.progress(f"growing {from_}")
-        warnings = command.grow(request, command.prepare_in_a_child, workers=workers, verify=verify, listener=Printer())
+        audit = command.audit_in_a_child if verify else None
+        warnings = command.grow(
+            request, command.prepare_in_a_child, workers=workers, verify=verify, audit=audit, listener=Printer()
+        )
         session.warn(warnings)
         session.say(f"grown: {to}")
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from growc.diagnostics import fail
+from growc.diagnostics import Diagnostic, GrowcError, fail
 from growc.files.atomic import sync_folder
 from growc.files.copying import Shortened
 from growc.files.distributed import SHARD, head_digest
@@ -26,10 +27,19 @@ from growc.files.prove import prove
 from growc.files.space import check_room
 from growc.files.workers import WORKERS, in_parallel
 
+Audit = Callable[[Path], tuple[Diagnostic, ...]]
+"""Looks at a folder that is whole but for its name; returns warnings, or raises what is wrong with it."""
+
 
 def finish(
-    aside: Path, to: Path, *, workers: int = WORKERS, verify: bool = False, listener: Listener | None = None
-) -> None:
+    aside: Path,
+    to: Path,
+    *,
+    workers: int = WORKERS,
+    verify: bool = False,
+    audit: Audit | None = None,
+    listener: Listener | None = None,
+) -> tuple[Diagnostic, ...]:
     """Carry out the plan in `aside`, and rename that folder to `to`.
 
     The caller holds the lock of `aside` (`growc.files.staging.open_staging`).
@@ -39,11 +49,16 @@ def finish(
         to: the name it takes; a folder on the same file system.
         workers: threads that copy.
         verify: whether to read all that was written again, and write `growc.manifest.json`.
+        audit: has the last word on the folder before it takes its name; what it refuses is not gone on with.
         listener: told of the bytes copied and verified.
 
+    Returns:
+        The warnings of `audit`.
+
     Raises:
-        GrowcError: GROW642 (`to` has come to exist), GROW643 (not enough space), GROW652 (a damaged folder), GROW653
-            (the system refuses), GROW654 (a source changed), GROW655 (a tensor is not what the plan says).
+        GrowcError: what `audit` raises; GROW642 (`to` has come to exist), GROW643 (not enough space), GROW652 (a
+            damaged folder), GROW653 (the system refuses), GROW654 (a source changed), GROW655 (a tensor is not what the
+            plan says).
     """
     plan = read_plan(aside)
     try:
@@ -56,13 +71,23 @@ def finish(
         if verify:
             prove(plan, aside, workers, listener)
         write_index(aside, plan)
+        warnings = _audited(aside, audit) if audit else ()
         if os.path.lexists(to):
             fail("GROW642", f"{to} has come to exist", help=f"rename {aside} yourself, or remove {to}")
         _publish(aside, to)
+        return warnings
     except Shortened:
         _changed(aside, "a source became shorter while it was read")
     except OSError as error:
         _stopped(error, aside)
+
+
+def _audited(aside: Path, audit: Audit) -> tuple[Diagnostic, ...]:
+    try:
+        return audit(aside)
+    except GrowcError:
+        (aside / PLAN).unlink()  # the folder cannot be gone on with
+        raise
 
 
 def _publish(aside: Path, to: Path) -> None:

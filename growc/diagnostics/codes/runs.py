@@ -288,12 +288,13 @@ CODES: dict[str, Code] = {
     ),
     "GROW665": Code(
         "A tensor that is not what the operator means",
-        "`--verify` reads the source and the grown folder again and holds every tensor against a second account of the\n"
-        "operator, which was written from its description and shares nothing with the programs that grew the folder.\n"
-        "Rows that are moved must be the same bits; computed and drawn ones the same numbers, up to half of the last\n"
-        "place of the stored dtype and 2^-20 of the largest number that goes in. The message names the tensor, the row\n"
-        "and what it should hold. The two accounts differ, so one of them is wrong: a fault of growc, unless something\n"
-        "wrote into the folder. The new checkpoint was not given its name. Please report the spec and the config.",
+        "`--verify` reads the source and the grown folder again and holds every tensor against a second account of\n"
+        "the operator, which was written from its description and shares nothing with the programs that grew the\n"
+        "folder. Rows that are moved must be the same bits; computed and drawn ones the same numbers, up to half of\n"
+        "the last place of the stored dtype and 2^-20 of the largest number that goes in. The message names the\n"
+        "tensor, the row and what it should hold. The two accounts differ, so one of them is wrong: a fault of growc,\n"
+        "unless something wrote into the folder. The new checkpoint was not given its name. Please report the spec\n"
+        "and the config of the source.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW666": Code(
