@@ -17,9 +17,8 @@ from pathlib import Path
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
 from benchmarks.families import page
+from benchmarks.families.configs import families
 from benchmarks.families.sweep import Result, read, sweep
 
 HERE = Path(__file__).parent
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=2, help="families that are grown at the same time")
     parser.add_argument("--results", type=Path, default=ROOT / "runs/families/results.jsonl")
     given = parser.parse_args()
-    every = [*FIRST, *sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() - {*FIRST})]
+    every = [*FIRST, *(name for name in families() if name not in FIRST)]
     if unknown := {*given.families} - {*every}:
         sys.exit(f"transformers has no causal language model of type {', '.join(sorted(unknown))}")
     done = {result["family"] for result in read(given.results)}

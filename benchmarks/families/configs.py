@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 from transformers.configuration_utils import ALLOWED_LAYER_TYPES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from benchmarks.families.rules import CHOICES, DEPTH, Choice, smaller
 
@@ -47,6 +48,12 @@ ELSEWHERE = 2
 UNKNOWN = 1 << 20
 """What a number without a default counts as: more than any rule makes of it."""
 
+SWITCH = re.compile("^(is|use|enable)_moe")
+"""Fields that switch a mixture on."""
+
+COUNT = re.compile(r"experts$")
+"""Fields that may count the experts of a mixture."""
+
 OWN_NUMBER = re.compile(r"idx|index|layer_id|number|training|seed")
 """Attributes of a layer that say which one it is, and no kind."""
 
@@ -73,17 +80,31 @@ class Small:
         return value_at(self.config, self.experts[0])
 
 
-def find(model_type: str, runs: Runs) -> Small:
+def families() -> list[str]:
+    """The types of all causal language models of transformers; `doge+is_moe` is one with a mixture switched on."""
+    found: list[str] = []
+    for model_type in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        cls = CONFIG_MAPPING[model_type]
+        classes = [cls, *(part for part in cls.sub_configs.values() if dataclasses.is_dataclass(part))]
+        fields = {field.name: field for each in classes for field in dataclasses.fields(each)}
+        switches = [name for name, field in fields.items() if SWITCH.search(name) and field.default is False]
+        found += [model_type, *(f"{model_type}+{name}" for name in switches)]
+    return found
+
+
+def find(family: str, runs: Runs) -> Small:
     """The first small config that builds and runs.
 
     Args:
-        model_type: of transformers' mapping of causal language models.
+        family: one of `families`.
         runs: raises one of `FAULTS` if a model of the config does not run.
 
     Raises:
         Unbuilt: there is none; with what the first one met.
     """
     met: list[str] = []
+    model_type, _, switch = family.partition("+")
+    switched = {switch: True} if switch else {}
 
     def first(builds: Iterable[Callable[[], PreTrainedConfig]]) -> PreTrainedConfig | None:
         for build in builds:
@@ -98,13 +119,13 @@ def find(model_type: str, runs: Runs) -> Small:
 
     for choice in CHOICES:
         depths = (_depth(model_type, choice), MOST, DEEP)
-        alike = first(partial(build_config, model_type, choice, depth) for depth in depths)
+        alike = first(partial(build_config, model_type, choice, depth, switched) for depth in depths)
         if alike is not None and len({*kinds_of(alike)}) > 1:
             return _small(alike)
         more = [*_variety(model_type)]
         # A family whose layers are alike by default, or one that has no default for what tells them apart.
         build = build_config if alike is None else _build_unlike
-        found = first(partial(build, model_type, choice, LEAST, fields) for fields in more) or alike
+        found = first(partial(build, model_type, choice, LEAST, switched | fields) for fields in more) or alike
         if found is not None:
             return _small(found)
     raise Unbuilt(met[0])
@@ -299,7 +320,8 @@ def _experts(config: PreTrainedConfig) -> tuple[tuple[Path, ...], tuple[int, ...
     for path in _expert_fields(config, ()):
         size = value_at(config, path)
         try:
-            names = [n for n, (old, _) in moved(config, path, 2 * size).items() if len(old) > 2 and old[0] == size]
+            shapes_moved = moved(config, path, 2 * size).items()
+            names = [n for n, (old, new) in shapes_moved if len(old) > 1 and not old[0] % size and new[0] == 2 * old[0]]
         except FAULTS:
             continue
         if names:
@@ -310,7 +332,7 @@ def _experts(config: PreTrainedConfig) -> tuple[tuple[Path, ...], tuple[int, ...
 
 def _expert_fields(config: Any, at: Path) -> Iterator[Path]:
     for name, value in config.to_dict().items():
-        if isinstance(value, int) and not isinstance(value, bool) and value > 2 and "expert" in name:
+        if isinstance(value, int) and not isinstance(value, bool) and value > 2 and COUNT.search(name):
             yield (*at, name)
         elif name in config.sub_configs and getattr(config, name, None) is not None:
             yield from _expert_fields(getattr(config, name), (*at, name))

@@ -25,8 +25,9 @@ transformers alone, in float64: growc's own checks and twins take no part.
 - *refused*: growc says by a code why it does not grow the model so.
 - *WRONG* and *TRACEBACK*: what must not be.
 
-Configs are made small by rules that speak of no family, see `benchmarks/families/rules.py`. Layers: a letter for every
-layer, equal for layers that are built alike, and small where the layer has a mixture of experts.
+Configs are made small by rules that speak of no family, see `benchmarks/families/rules.py`. `doge+is_moe` is
+doge with that field of its config set. Layers: a letter for every layer, equal for layers that are built alike, and
+small where the layer has a mixture of experts.
 """
 
 
