@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from growc.checkpoint.around import Around
 from growc.files.beside import CARD, is_there
 from growc.growth.graph import GrowNode
 from growc.model import ModelGraph
@@ -13,15 +14,29 @@ from growc.plan.render import parameters
 
 
 def write_card(
-    folder: Path, source: Path, node: GrowNode, before: ModelGraph, after: ModelGraph, *, distributed: bool
+    folder: Path,
+    source: Path,
+    node: GrowNode,
+    before: ModelGraph,
+    after: ModelGraph,
+    stays: Around,
+    *,
+    distributed: bool,
 ) -> None:
     """Write the card of a model grown from the one in `source`; nothing in it depends on the time or on paths."""
     card = source / CARD
     text = card.read_bytes().rstrip() + b"\n\n" if is_there(card) else b""
-    (folder / CARD).write_bytes(text + _section(node, before, after, _loads(after, distributed)).encode())
+    section = _section(node, before, after, _loads(after, stays, distributed)) + _left(stays)
+    (folder / CARD).write_bytes(text + section.encode())
 
 
-def _loads(after: ModelGraph, distributed: bool) -> str:
+def _left(stays: Around) -> str:
+    return "".join(f"\n{left.says}\n" for left in stays.left)
+
+
+def _loads(after: ModelGraph, stays: Around, distributed: bool) -> str:
+    if stays.whole:
+        return f"It {loads(stays.config)}, with all parts beside the language model as they were."
     if not distributed:
         return f"It {loads(after.config)}."
     return (

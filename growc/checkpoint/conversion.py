@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -135,16 +135,24 @@ def _numbered(part: str, number: int) -> bool:
 class Storage:
     """How a folder stores the tensors of `model`: as its family is saved, but for those that stand as in memory.
 
-    The model is on the meta device. `as_is` are names of tensors that the folder has unconverted.
+    The model is on the meta device. `as_is` are names of tensors that the folder has unconverted. `prefixes` are
+    beginnings of names, with what stands in their place where the model is a part of a whole; the longest counts.
     """
 
     model: PreTrainedModel
     as_is: frozenset[str] = frozenset()
+    prefixes: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What is on disk for these tensors in memory, by name on disk."""
         converted = {name: tensor for name, tensor in tensors.items() if name not in self.as_is}
-        return revert_weight_conversion(self.model, converted) | {n: t for n, t in tensors.items() if n in self.as_is}
+        found = revert_weight_conversion(self.model, converted) | {n: t for n, t in tensors.items() if n in self.as_is}
+        return {self.named(name): tensor for name, tensor in found.items()}
+
+    def named(self, name: str) -> str:
+        """The name of a tensor of the whole model, for that which it has in the language model's own folders."""
+        mine = max((prefix for prefix in self.prefixes if name.startswith(prefix)), key=len, default=None)
+        return name if mine is None else self.prefixes[mine] + name.removeprefix(mine)
 
     def changed(self, tensors: Mapping[str, Tensor]) -> frozenset[str]:
         """Those of the tensors in memory that the family's conversion does not pass on as they are."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from growc import __version__
+from growc.checkpoint.around import Around, around, check_whole
 from growc.checkpoint.arrangement import Arrangement, distribute
 from growc.checkpoint.card import write_card
 from growc.checkpoint.distributed import read_distributed
@@ -30,9 +31,9 @@ from growc.checkpoint.stage import check_source, grow_node
 from growc.checkpoint.storing import is_distributed_by, storage_by
 from growc.checkpoint.weights import HubWeights, Weights
 from growc.checkpoint.write import shell, write_config
-from growc.diagnostics import Diagnostic, GrowcError, Severity, fail
+from growc.diagnostics import Diagnostic, GrowcError, fail
 from growc.files.atomic import write_json
-from growc.files.beside import TRAINING, Beside, beside, copy_beside, is_there
+from growc.files.beside import TRAINING, beside, copy_beside, is_there
 from growc.files.distributed import fingerprint, is_distributed
 from growc.files.folder import read_folder
 from growc.files.layout import lay_out
@@ -47,6 +48,7 @@ from growc.growth.open import open_spec
 from growc.growth.rewrite import Rewrite, core_seconds, rewrite
 from growc.model import ModelGraph, ModelSource, inspect
 from growc.model.source import CONFIG, from_folder, named, read_config
+from growc.model.whole import text_of
 from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.measures import needs
 from growc.operators.work import spoken
@@ -60,7 +62,7 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     a growc checkpoint is grown too.
 
     Returns:
-        Warnings: GROW648 (files were left behind), GROW649 (tensors were left out).
+        Warnings: GROW648 (files were left behind), GROW649 and GROW668 (tensors were).
 
     Raises:
         GrowcError: anything that keeps the folder from being grown.
@@ -71,7 +73,7 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     _refuse_several(node)
     _refuse_gradients(node)
     source = from_folder(request.source.absolute(), fingerprint)
-    dtype = _dtype(source)
+    dtype = _dtype({**source.config, **text_of(source.config)}, source.origin)
     with named(request.source / CONFIG):
         graph = inspect(source.config, opened.graph.source.cost.sequence_length)
     check_source(opened, node, graph, request.source)
@@ -84,26 +86,30 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     grown, operators = _grown(node, graph, tensors)
 
     after = grown.rewrite.grown
-    storage = storage_by(request.layout, tensors, grown)
+    distributed = is_distributed_by(request.layout, weights)
+    stays = around(tensors, source.config, graph, after, distributed=distributed, text_only=request.text_only)
+    storage = storage_by(request.layout, tensors, grown, whole=stays.whole)
     recipe = recipes(graph, tensors, grown, storage)
+    planned = recipe.tensors | stays.planned(tensors)
     _announce(sum(map(core_seconds, chain(grown))))
-    if distributed := is_distributed_by(request.layout, weights):
-        arrangement = distribute(recipe.tensors.values(), weights.prefix, after.tied, request.shard_bytes, aside)
+    if distributed:
+        arrangement = distribute(planned.values(), weights.prefix, after.tied, request.shard_bytes, aside)
     else:
-        arrangement = Arrangement(lay_out(recipe.tensors.values(), request.shard_bytes))
+        arrangement = Arrangement(lay_out(planned.values(), request.shard_bytes))
     plan = Plan(key, after.cost.total_params, read, arrangement.outputs)
     check_sources(plan, aside)
     check_room(plan, aside)
-    write_config(aside, after, source.config, dtype)
+    config = write_config(aside, after, stays.text, dtype, stays.written)
+    check_whole(stays, tensors, config, planned.values())
     copy_beside(request.source, along.carried, aside)
-    write_json(aside / LINEAGE, _lineage(node, source, weights, operators))
-    write_card(aside, request.source, node, graph, after, distributed=distributed)
+    write_json(aside / LINEAGE, _lineage(node, source, weights, operators, stays))
+    write_card(aside, request.source, node, graph, after, stays, distributed=distributed)
     if trained:
         steps = chain(grown)
         check_space(aside, size_of(training, steps))
         grow_training(training, aside / TRAINING, steps)
     write_plan(aside, replace(plan, outputs=Maker(aside, arrangement, recipe, grown, storage).make()))
-    return tuple(_warnings(request.source, tensors, along))
+    return (*along.warnings(request.source), *stays.warnings(request.source))
 
 
 def _announce(seconds: float) -> None:
@@ -166,13 +172,13 @@ def _refuse_gradients(node: GrowNode) -> None:
             )
 
 
-def _dtype(source: ModelSource) -> str | None:
+def _dtype(config: Mapping[str, Any], origin: str) -> str | None:
     """What the folder's config says, under the key of today's transformers or the former one.
 
     Raises:
         GrowcError: GROW202, if it names no floating dtype, or two.
     """
-    given = {key: source.config[key] for key in ("dtype", "torch_dtype") if source.config.get(key) is not None}
+    given = {key: config[key] for key in ("dtype", "torch_dtype") if config.get(key) is not None}
     faults = [
         f"{key} is {name!r}, no floating dtype of torch"
         for key, name in given.items()
@@ -181,11 +187,13 @@ def _dtype(source: ModelSource) -> str | None:
     if not faults and len({*given.values()}) > 1:
         faults = [f"dtype is {given['dtype']}, and torch_dtype {given['torch_dtype']}"]
     if faults:
-        fail("GROW202", f"{source.origin}/{CONFIG}: {faults[0]}", help="write the dtype of the weights, as `bfloat16`")
+        fail("GROW202", f"{origin}/{CONFIG}: {faults[0]}", help="write the dtype of the weights, as `bfloat16`")
     return next(iter(given.values()), None)
 
 
-def _lineage(node: GrowNode, source: ModelSource, weights: Weights, operators: list[dict[str, Any]]) -> dict[str, Any]:
+def _lineage(
+    node: GrowNode, source: ModelSource, weights: Weights, operators: list[dict[str, Any]], stays: Around
+) -> dict[str, Any]:
     """Where the checkpoint comes from; nothing in it depends on the time or on paths, so equal calls write it alike."""
     lineage = weights.folder / LINEAGE
     before = {"lineage": read_config(lineage)} if is_there(lineage) else {}
@@ -195,6 +203,7 @@ def _lineage(node: GrowNode, source: ModelSource, weights: Weights, operators: l
         "from": node.origin,
         "seed": node.training.seed,
         "operators": operators,
+        **({"left_behind": [left.record for left in stays.left]} if stays.left else {}),
         "spec": node.loaded.values,
         "source": {
             "digest": source.digest,
@@ -202,17 +211,6 @@ def _lineage(node: GrowNode, source: ModelSource, weights: Weights, operators: l
             **before,
         },
     }
-
-
-def _warnings(folder: Path, tensors: FolderTensors, along: Beside) -> Iterator[Diagnostic]:
-    yield from along.warnings(folder)
-    if tensors.dropped:
-        yield Diagnostic(
-            "GROW649",
-            f"{len(tensors.dropped)} tensors of {folder} were left out, {tensors.dropped[0]} among them",
-            "transformers ignores them in this family: they are no part of the language model",
-            severity=Severity.WARNING,
-        )
 
 
 def main(answer: int, asked: str) -> None:

@@ -34,6 +34,7 @@ class Request:
         allow_code: whether `model.module` of the spec may run.
         shard_bytes: the most tensor bytes of one weight file.
         layout: how the grown tensors are stored.
+        text_only: whether the parts beside the language model of a whole model are left behind.
     """
 
     spec: Path
@@ -44,6 +45,7 @@ class Request:
     allow_code: bool = False
     shard_bytes: int = SHARD_BYTES
     layout: Layout = "same"
+    text_only: bool = False
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Request:
@@ -57,6 +59,7 @@ class Request:
             values["allow_code"],
             values["shard_bytes"],
             values["layout"],
+            values["text_only"],
         )
 
     def key(self) -> str:
@@ -74,6 +77,7 @@ class Request:
             self.overrides,
             self.shard_bytes,
             self.layout,
+            self.text_only,
             files,
             _small(self.source, {name for name, *_ in files}),
         ]

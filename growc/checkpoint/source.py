@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 import torch
@@ -12,14 +13,13 @@ from transformers import PreTrainedModel
 
 from growc.checkpoint.conversion import Load, Loading, Storage, misnumbered
 from growc.checkpoint.dtypes import TORCH
+from growc.checkpoint.rest import Rest, sort_out
 from growc.checkpoint.weights import Weights
 from growc.diagnostics import fail
 from growc.files.plan import Copied
 from growc.growth.evaluate import InMemory
 from growc.model import ModelGraph
-
-ALWAYS_DROPPED = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
-"""Patterns of buffers in old checkpoints that transformers ignores in every family: they follow from the config."""
+from growc.model.source import CONFIG, read_config
 
 
 class FolderTensors:
@@ -61,11 +61,12 @@ class FolderTensors:
                 self._load_of[name], self._dtypes[name] = load, tensor.dtype
                 shapes[name] = tuple(tensor.shape)
         self._untie(graph, shapes)
-        ignored = {*ALWAYS_DROPPED, *_ignored(model)}
-        self.dropped = tuple(n for n in self._loading.unknown if any(re.search(p, n) for p in ignored))
+        unknown = self._loading.unknown
+        self.rest = sort_out(unknown, model, read_config(weights.folder / CONFIG)) if unknown else Rest()
         self._check(graph, shapes)
         self._shapes = shapes
-        self.storage = Storage(model, self._unconverted(model))
+        prefixes = _prefixes(self._loading.loads) if self.rest.parts else {}
+        self.storage = Storage(model, self._unconverted(model, prefixes), prefixes)
 
     def bytes(self, disk: str, start: int, length: int) -> tuple[Copied, ...]:
         """Where `length` bytes of a tensor on disk lie, from its byte `start` on; nothing if they are not in order."""
@@ -107,13 +108,15 @@ class FolderTensors:
         """See `Fetch.std`."""
         return self._held(name, self._load_of[name]).std(name)
 
-    def _unconverted(self, model: PreTrainedModel) -> frozenset[str]:
+    def _unconverted(self, model: PreTrainedModel, prefixes: Mapping[str, str]) -> frozenset[str]:
         """Names of tensors that stand in the folder as they are in memory, though the family is saved otherwise."""
         if self.weights.in_memory:
             return frozenset(self._shapes)
-        saved = Storage(model).stored({name: torch.empty(shape, device="meta") for name, shape in self._shapes.items()})
+        alone = Storage(model)
+        saved = alone.stored({name: torch.empty(shape, device="meta") for name, shape in self._shapes.items()})
         loads = (load for load in self._loading.loads if load.converter is None and load.first not in saved)
-        return frozenset(load.first for load in loads if load.members[0][0] == load.first)
+        named = replace(alone, prefixes=prefixes).named
+        return frozenset(load.first for load in loads if load.members[0][0] == named(load.first))
 
     def _held(self, name: str, load: Load) -> InMemory:
         if self._kept is None or self._kept[0] != load:
@@ -150,7 +153,7 @@ class FolderTensors:
     def _check(self, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]) -> None:
         wanted = {name: tensor.shape for name, tensor in graph.tensors.items()}
         faults = [f"{name} is missing" for name in wanted if name not in shapes]
-        faults += [f"{n} is no tensor of the model" for n in self._loading.unknown if n not in self.dropped]
+        faults += [f"{name} is no tensor of the model" for name in self.rest.strange]
         faults += [
             f"{name} has shape {list(shape)}, its config makes it {list(wanted[name])}"
             for name, shape in shapes.items()
@@ -168,7 +171,18 @@ class FolderTensors:
         )
 
 
-def _ignored(model: PreTrainedModel) -> set[str]:
-    """Patterns of tensors on disk that transformers leaves out when it loads this family."""
-    patterns = model._keys_to_ignore_on_load_unexpected  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return set(patterns or ())
+def _prefixes(loads: Iterable[Load]) -> dict[str, str]:
+    """How the names of a language model begin where it is a part of a whole: those in memory, and those on disk."""
+    found: Counter[tuple[str, str]] = Counter()
+    for load in loads:
+        if load.converter is None:
+            memory, disk = load.first.split("."), load.members[0][0].split(".")
+            same = 0
+            while same < min(len(memory), len(disk)) and memory[-1 - same] == disk[-1 - same]:
+                same += 1
+            found[_joined(memory[: len(memory) - same]), _joined(disk[: len(disk) - same])] += 1
+    return {memory: disk for (memory, disk), _ in reversed(found.most_common())}
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "".join(f"{part}." for part in parts)

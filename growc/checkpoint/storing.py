@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NoReturn
 
 import torch
@@ -21,23 +22,24 @@ def is_distributed_by(layout: Layout, weights: Weights) -> bool:
     return layout == "dcp" or (layout == "same" and weights.in_memory)
 
 
-def storage_by(layout: Layout, source: FolderTensors, grown: Grown) -> Storage:
+def storage_by(layout: Layout, source: FolderTensors, grown: Grown, *, whole: bool = False) -> Storage:
     """How the grown folder stores its tensors.
 
     Args:
         layout: what was asked for.
         source: the folder that is grown.
         grown: its growths, chained.
+        whole: whether the names are those in the whole model of which the source is a part.
 
     Raises:
         GrowcError: GROW664, the family cannot be stored so: loading what it is stored as would not give its tensors.
     """
-    after = grown.rewrite.grown
+    after, prefixes = grown.rewrite.grown, source.storage.prefixes if whole else {}
     model = shell(after.config)
     if is_distributed_by(layout, source.weights):
         return Storage(model, frozenset(after.tensors))
     if layout == "same":
-        return Storage(model, source.storage.as_is)
+        return Storage(model, source.storage.as_is, prefixes)
     metas = {n: torch.empty(info.shape, dtype=grown.dtype(n), device="meta") for n, info in after.tensors.items()}
     published = Storage(model)
     try:
@@ -51,7 +53,7 @@ def storage_by(layout: Layout, source: FolderTensors, grown: Grown) -> Storage:
     strange = [name for name in metas if name not in found or found[name].shape != metas[name].shape]
     if strange or loading.unknown:
         _refuse(layout, after, f"{(*strange, *loading.unknown)[0]} would not come back from it")
-    return storage
+    return replace(storage, prefixes=prefixes)
 
 
 def _refuse(layout: Layout, graph: ModelGraph, why: str) -> NoReturn:

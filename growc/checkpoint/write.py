@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,13 @@ def shell(config: Mapping[str, Any]) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
 
 
-def write_config(folder: Path, graph: ModelGraph, source: Mapping[str, Any], dtype: str | None) -> None:
+def write_config(
+    folder: Path,
+    graph: ModelGraph,
+    source: Mapping[str, Any],
+    dtype: str | None,
+    around: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> dict[str, Any]:
     """Write `config.json` as `save_pretrained` does, with all that the source's says in the source's words.
 
     The number of experts stands there under every name that it goes by.
@@ -36,6 +42,10 @@ def write_config(folder: Path, graph: ModelGraph, source: Mapping[str, Any], dty
         graph: the grown model.
         source: the config of the model that it was grown from, as it was read.
         dtype: what the source's config says its dtype is, if it says so.
+        around: makes the folder's config of the model's.
+
+    Returns:
+        What was written.
     """
     config = load_config(graph.config)
     model = shell(graph.config)
@@ -44,4 +54,6 @@ def write_config(folder: Path, graph: ModelGraph, source: Mapping[str, Any], dty
     values: dict[str, Any] = json.loads(config.to_json_string())
     aliases = [alias for alias, name in config.attribute_map.items() if name == graph.expert_field]
     values.update({alias: values[graph.expert_field] for alias in aliases if graph.expert_field in values})
-    write_json(folder / CONFIG, dict(sorted(spelled(source, values).items())))
+    written = dict(sorted(around(dict(sorted(spelled(source, values).items()))).items()))
+    write_json(folder / CONFIG, written)
+    return written

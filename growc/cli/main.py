@@ -115,6 +115,7 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
     help="How the tensors are stored: as in the source, as published on the hub (in most families one per expert), "
     "fused (as in memory), or as a torch distributed checkpoint.",
 )
+@click.option("--text-only", is_flag=True, help="Leave the towers of a model for pictures or sound behind.")
 @click.option(
     "--verify",
     is_flag=True,
@@ -131,6 +132,7 @@ def grow(
     from_: Path,
     to: Path,
     layout: Layout,
+    text_only: bool,
     verify: bool,
     workers: int,
     overrides: tuple[str, ...],
@@ -145,7 +147,7 @@ def grow(
         from growc.checkpoint.request import Request
         from growc.files.progress import Printer
 
-        request = Request(spec, stage, from_, to, overrides, allow_code, layout=layout)
+        request = Request(spec, stage, from_, to, overrides, allow_code, layout=layout, text_only=text_only)
         session.progress(f"growing {from_}")
         audit = command.audit_in_a_child if verify else None
         warnings = command.grow(

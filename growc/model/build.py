@@ -91,9 +91,15 @@ def _refuse_contradictions(model_type: str, given: Mapping[str, Any]) -> None:
 
 def _of_language(config: PreTrainedConfig) -> PreTrainedConfig:
     """The text part of a config whose causal language model is built from that part alone, as transformers does."""
-    text, model = config.sub_configs.get("text_config"), cast(Any, MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
-    alone = text is not None and model.config_class is text and text in MODEL_FOR_CAUSAL_LM_MAPPING
-    return config.get_text_config() if alone else config
+    return config.get_text_config() if has_text_part(type(config)) else config
+
+
+def has_text_part(config_class: type[PreTrainedConfig]) -> bool:
+    """Whether the causal language model of a config class is built from a part of it alone: towers are beside it."""
+    text = cast(Any, config_class).sub_configs.get("text_config")
+    if text is None or text not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return False
+    return cast(Any, MODEL_FOR_CAUSAL_LM_MAPPING[config_class]).config_class is text
 
 
 def canonical(config: PreTrainedConfig) -> dict[str, Any]:

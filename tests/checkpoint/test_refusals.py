@@ -247,9 +247,15 @@ def test_tied_tensors_that_differ(tmp_path: Path) -> None:
 
 def test_tensors_that_transformers_ignores_are_left_out_and_named(tmp_path: Path) -> None:
     there = place(tmp_path, "deepseek_v3", {})
-    rewrite_weights(there, **{"model.layers.61.eh_proj.weight": torch.zeros(2)})
+    rewrite_weights(there, **{"model.layers.61.mlp.experts.0.up_proj.weight": torch.zeros(2)})
     (warning,) = there.grow()
-    assert (warning.code, "model.layers.61.eh_proj.weight" in warning.message) == ("GROW649", True)
+    assert (warning.code, "model.layers.61.mlp.experts.0.up_proj.weight" in warning.message) == ("GROW668", True)
+
+
+def test_buffers_that_follow_from_the_config_are_left_out_and_named(there: Place) -> None:
+    rewrite_weights(there, **{"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4)})
+    (warning,) = there.grow()
+    assert (warning.code, "rotary_emb.inv_freq" in warning.message) == ("GROW649", True)
 
 
 @pytest.mark.parametrize(

@@ -183,10 +183,27 @@ CODES: dict[str, Code] = {
     ),
     "GROW649": Code(
         "Tensors that were left out",
-        "The source holds tensors that transformers ignores when it loads this family, such as the\n"
-        "layers for multi-token prediction of DeepSeek and GLM. They are no part of the model that\n"
-        "growc traces, so the grown checkpoint lacks them. Serve it without speculative decoding by\n"
-        "them.",
+        "The source holds tensors that transformers ignores when it loads this family, such as buffers that\n"
+        "follow from the config, or parts beside the language model that `--text-only` leaves behind. They are\n"
+        "no part of the model that growc traces, so the grown checkpoint lacks them; `growth.json` and the model\n"
+        "card say so, too.",
+    ),
+    "GROW667": Code(
+        "Parts that cannot stay around the grown language model",
+        "The folder holds a whole model (of pictures or sound and text), of which the language model is a part. Its\n"
+        "towers go along byte for byte where transformers' class for the whole takes the grown language model: one\n"
+        "of the same type, with other sizes. Exclusive routing, experts in a model that had none, layers that differ\n"
+        "in size, and distributed checkpoints of a state dict make another type of it. Grow it in another way\n"
+        "(`routing: free` in every layer), or take the language model alone with `--text-only`.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW668": Code(
+        "Prediction layers that were left behind",
+        "Layers for multi-token prediction (DeepSeek-V3, GLM-4.5, Qwen3.5) lie beside the model's own. Readers build\n"
+        "them from the same fields of the config, the number of experts among them, so they fit no longer once one of\n"
+        "these has changed. They stay byte for byte where none has. Where they are left behind, the config says that\n"
+        "there are none (`num_nextn_predict_layers: 0`, or the key that it has), and so do `growth.json` and the model\n"
+        "card: serve the model without speculative decoding by them, or train new ones.",
     ),
     "GROW650": Code(
         "No checkpoint folder",

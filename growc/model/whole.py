@@ -1,0 +1,78 @@
+"""Models of which the language model is a part, beside towers for pictures or sound: configs with a `text_config`.
+
+Growth is that of the language model; the rest of the folder stays as it is around it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+)
+
+from growc.files.strict import decoded
+from growc.model.build import NOT_CARRIED, REFUSALS, has_text_part
+from growc.operators.grown_config import GROWN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+TEXT = "text_config"
+
+CLASSES = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING)
+"""What knows the class of a whole model by that of its config, the first one first."""
+
+
+def is_whole(config: Mapping[str, Any]) -> bool:
+    """Whether a config is that of a whole model, of which growc takes the language model."""
+    model_type = config["model_type"]
+    return model_type != GROWN and has_text_part(CONFIG_MAPPING[model_type])
+
+
+def text_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the language model in the words of the file, whether it is a part of that or all of it."""
+    return {**(config.get(TEXT) or {}), "model_type": _text_type(config)} if is_whole(config) else dict(config)
+
+
+def takes(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
+    """Whether the class of a whole model takes a language model of this config: it builds one of its own type."""
+    return text["model_type"] == _text_type(config)
+
+
+def with_text(config: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a whole model with another language model; what it repeats of that is repeated of the new one."""
+    before = text_of(config)
+    repeated = [key for key in before if key in config and key in text and config[key] == before[key] != text[key]]
+    return {**config, **{key: text[key] for key in repeated}, TEXT: dict(text)}
+
+
+def _parts(config_class: type[PreTrainedConfig]) -> Mapping[str, type[PreTrainedConfig]]:
+    return cast(Any, config_class).sub_configs
+
+
+def _text_type(config: Mapping[str, Any]) -> str:
+    return _parts(CONFIG_MAPPING[config["model_type"]])[TEXT].model_type
+
+
+def other_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sections of a whole model's config that describe what is no language model."""
+    sections = _parts(CONFIG_MAPPING[config["model_type"]])
+    return tuple(sorted(name for name in sections if name != TEXT and config.get(name) is not None))
+
+
+def whole_model(config: Mapping[str, Any]) -> PreTrainedModel | None:
+    """The whole model on the meta device; None where transformers has no class for it, or the class refuses it."""
+    found = CONFIG_MAPPING[config["model_type"]]
+    model = next((cast(Any, classes[found]) for classes in CLASSES if found in classes), None)
+    given = {key: decoded(copy.deepcopy(value)) for key, value in config.items() if key not in NOT_CARRIED}
+    try:
+        with torch.device("meta"):
+            return model and model._from_config(found.from_dict(given), dtype=torch.float32)  # noqa: SLF001
+    except REFUSALS:
+        return None
