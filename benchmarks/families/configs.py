@@ -84,7 +84,7 @@ def families() -> list[str]:
     """The types of all causal language models of transformers; `doge+is_moe` is one with a mixture switched on."""
     found: list[str] = []
     for model_type in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
-        cls = CONFIG_MAPPING[model_type]
+        cls: Any = CONFIG_MAPPING[model_type]
         classes = [cls, *(part for part in cls.sub_configs.values() if dataclasses.is_dataclass(part))]
         fields = {field.name: field for each in classes for field in dataclasses.fields(each)}
         switches = [name for name, field in fields.items() if SWITCH.search(name) and field.default is False]
