@@ -19,14 +19,18 @@ def write_card(
     node: GrowNode,
     before: ModelGraph,
     after: ModelGraph,
+    proof: str,
     stays: Around,
     *,
     distributed: bool,
 ) -> None:
-    """Write the card of a model grown from the one in `source`; nothing in it depends on the time or on paths."""
+    """Write the card of a model grown from the one in `source`; nothing in it depends on the time or on paths.
+
+    `proof` is a sentence on how the claim is known to hold, or nothing.
+    """
     card = source / CARD
     text = card.read_bytes().rstrip() + b"\n\n" if is_there(card) else b""
-    section = _section(node, before, after, _loads(after, stays, distributed)) + _left(stays)
+    section = _section(node, before, after, proof, _loads(after, stays, distributed)) + _left(stays)
     (folder / CARD).write_bytes(text + section.encode())
 
 
@@ -45,9 +49,12 @@ def _loads(after: ModelGraph, stays: Around, distributed: bool) -> str:
     )
 
 
-def _section(node: GrowNode, before: ModelGraph, after: ModelGraph, loading: str) -> str:
-    sizes = [(graph.cost.total_params, graph.cost.active_params) for graph in (before, after)]
-    (total, active), (grown, grown_active) = [tuple(map(parameters, size)) for size in sizes]
+def _section(node: GrowNode, before: ModelGraph, after: ModelGraph, proof: str, loading: str) -> str:
+    total, grown = (parameters(graph.cost.total_params) for graph in (before, after))
+    active, grown_active = (
+        "unknown" if graph.active_params is None else parameters(graph.active_params) for graph in (before, after)
+    )
+    proof = f"{proof}\n\n" if proof else ""
     operators = "\n".join(f"- `{step.operator.op}`: {settings(step.operator)}" for step in node.rewrites)
     return f"""## Growth
 
@@ -56,6 +63,6 @@ ones {grown_active}. Stage `{node.stage}`, seed {node.training.seed}; it {node.p
 
 {operators}
 
-{loading} `growth.json` has the spec, the operators with all that they decided, and hashes of the
+{proof}{loading} `growth.json` has the spec, the operators with all that they decided, and hashes of the
 source.
 """

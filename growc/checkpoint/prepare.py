@@ -23,6 +23,7 @@ from growc.checkpoint.grown import Grown, Tensors, chain, weight_scores
 from growc.checkpoint.grown_training import grow_training, size_of
 from growc.checkpoint.lineage import LINEAGE
 from growc.checkpoint.making import Maker
+from growc.checkpoint.proof import check_growth
 from growc.checkpoint.recipes import recipes
 from growc.checkpoint.request import Request
 from growc.checkpoint.sound import check_training
@@ -62,7 +63,7 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     a growc checkpoint is grown too.
 
     Returns:
-        Warnings: GROW648 (files were left behind), GROW649 and GROW668 (tensors were).
+        Warnings: those of `growc check`, GROW648 (files were left behind), GROW649 and GROW668 (tensors were).
 
     Raises:
         GrowcError: anything that keeps the folder from being grown.
@@ -84,6 +85,7 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     read = weights.sources()
     tensors = FolderTensors(weights, shell(source.config), graph)
     grown, operators = _grown(node, graph, tensors)
+    checked = check_growth(opened, node, chain(grown))
 
     after = grown.rewrite.grown
     distributed = is_distributed_by(request.layout, weights)
@@ -103,13 +105,13 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     check_whole(stays, tensors, config, planned.values())
     copy_beside(request.source, along.carried, aside)
     write_json(aside / LINEAGE, _lineage(node, source, weights, operators, stays))
-    write_card(aside, request.source, node, graph, after, stays, distributed=distributed)
+    write_card(aside, request.source, node, graph, after, checked.proof, stays, distributed=distributed)
     if trained:
         steps = chain(grown)
         check_space(aside, size_of(training, steps))
         grow_training(training, aside / TRAINING, steps)
     write_plan(aside, replace(plan, outputs=Maker(aside, arrangement, recipe, grown, storage).make()))
-    return (*along.warnings(request.source), *stays.warnings(request.source))
+    return (*checked.warnings, *along.warnings(request.source), *stays.warnings(request.source))
 
 
 def _announce(seconds: float) -> None:

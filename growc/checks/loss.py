@@ -71,7 +71,7 @@ def check(context: Context) -> Findings:
     for node in context.graph.grow_nodes():
         first = prototypes[node.name]
         if first is node:
-            proved[node.name] = _proved(node)
+            proved[node.name] = prove_claim(node)
             findings += Findings(proved[node.name].diagnostics)
         shared = (replace(invariant, stage=node.name) for invariant in proved[first.name].invariants)
         findings += Findings((), tuple(shared))
@@ -83,7 +83,11 @@ def check(context: Context) -> Findings:
     return findings
 
 
-def _proved(node: GrowNode) -> Findings:
+def prove_claim(node: GrowNode) -> Findings:
+    """The claim of one growth, proved; a claim that nothing is kept needs no proof.
+
+    Errors: GROW405 (it does not hold), GROW406 (a warning: it could not be proved).
+    """
     span = node.loaded.span("stages", node.position, "grow")
     first = node.rewrites[0]
     rows = [[step.operator.op, step.operator.model_dump_json(), step.parents] for step in node.rewrites]

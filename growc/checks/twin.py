@@ -79,8 +79,8 @@ def grow_twin(source: ModelGraph, operators: Sequence[Operator], seed: int, pare
 
     An operator that mixes gets `parents` models, whose weights are drawn each for itself.
     """
-    others = (draw(other_of(operators[0], source).config, seed, parent) for parent in range(1, parents))
-    before = (draw(source.config, seed), *others)
+    models = (source, *(other_of(operators[0], source) for _ in range(1, parents)))
+    before = tuple(draw(model.config, seed, parent, model.expert_vectors) for parent, model in enumerate(models))
     return grow_drawn(before, source, operators, seed)
 
 

@@ -6,12 +6,12 @@ Biases, gains and tables are as large as what they meet, so that a wrong one sho
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from growc.model.build import load_config
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
     from growc.model.graph import ModelGraph
 
-GAINS = 0.5
-"""How far vectors are drawn from where the family starts them, where that is not 0."""
+SPREAD = 0.5
+"""How far gains and biases are drawn from where the family starts them. A bias that is larger than what differs between
+tokens would send them all to the same few experts.
+"""
+
+OF_EXPERTS = 2.0
+"""The same of what has one number for each expert: more than scores differ, so that a selection bias decides."""
 
 
 def build(config: Mapping[str, Any]) -> PreTrainedModel:
@@ -51,27 +56,33 @@ def _nothing_uninitialised() -> Generator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
-def draw(config: Mapping[str, Any], seed: int, parent: int = 0) -> PreTrainedModel:
+def draw(config: Mapping[str, Any], seed: int, parent: int = 0, of_experts: Collection[str] = ()) -> PreTrainedModel:
     """A model of a config with weights drawn from `seed`: nothing constant, no two experts alike.
 
-    Those of several parents differ from each other.
+    Those of several parents differ from each other. `of_experts` are vectors with one number for each expert.
     """
     model = build(config)
     names = {id(tensor): name for name, tensor in reversed(model.state_dict(keep_vars=True).items())}  # tied ones once
     first = set(names.values())
-    state = {n: _drawn(of_parent(parent, n), t, seed) for n, t in model.state_dict().items() if n in first}
+    tables = {names[id(m.weight)] for m in model.modules() if isinstance(m, nn.Embedding) and id(m.weight) in names}
+    state = {
+        name: _drawn(
+            of_parent(parent, name), initial, seed, OF_EXPERTS if name in of_experts else SPREAD, table=name in tables
+        )
+        for name, initial in model.state_dict().items()
+        if name in first
+    }
     model.load_state_dict(state, strict=False)
     return model
 
 
-def _drawn(name: str, initial: Tensor, seed: int) -> Tensor:
+def _drawn(name: str, initial: Tensor, seed: int, spread: float, *, table: bool) -> Tensor:
     if not initial.is_floating_point():  # tables of indices are structure
         return initial
     values = torch.randn(initial.shape, generator=generator(seed, name), dtype=torch.float64)
-    if initial.dim() > 1:
-        return values / initial.shape[-1] ** 0.5  # matrices keep the size of what passes through
-    start = initial.nan_to_num(0.0)
-    return start + torch.where(start == 0, 1.0, GAINS) * values
+    if initial.dim() > 1:  # matrices keep the size of what passes through; words and positions are as large as biases
+        return values if table else values / initial.shape[-1] ** 0.5
+    return initial.nan_to_num(0.0) + spread * values
 
 
 def generator(seed: int, name: str) -> torch.Generator:

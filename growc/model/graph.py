@@ -180,6 +180,13 @@ class ModelGraph:
                     return apart[0] if apart else axis.field
         return None
 
+    @property
+    def expert_vectors(self) -> frozenset[str]:
+        """The tensors with one number for each expert: selection biases, biases of logits, and others."""
+        axis = next((axis for axis in self.axes if axis.field == self.expert_field), None)
+        moved = {dim.tensor for dim in axis.dims} if axis else set[str]()
+        return frozenset(name for name in moved if max(self.tensors[name].shape) == self.tensors[name].size)
+
     def holding(self, mixture: Mixture, *, stock: bool = True) -> Holding | None:
         """This model with mixtures of experts in the place of dense networks; None if no class can express it.
 

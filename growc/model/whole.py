@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 TEXT = "text_config"
 
+FOR_ALL = ("dtype", "torch_dtype", "transformers_version")
+"""Keys that a whole model's config may have for all of its parts."""
+
 CLASSES = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING)
 """What knows the class of a whole model by that of its config, the first one first."""
 
@@ -38,6 +41,11 @@ def is_whole(config: Mapping[str, Any]) -> bool:
 def text_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the language model in the words of the file, whether it is a part of that or all of it."""
     return {**(config.get(TEXT) or {}), "model_type": _text_type(config)} if is_whole(config) else dict(config)
+
+
+def text_alone(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the language model in the words of the file, with what the whole model's says for all parts."""
+    return {key: config[key] for key in FOR_ALL if key in config} | text_of(config)
 
 
 def takes(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:

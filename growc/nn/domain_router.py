@@ -31,10 +31,10 @@ class DomainRouter(nn.Module):
     down: nn.Parameter
 
     @override
-    def forward(self, hidden_states: Tensor) -> Any:
+    def forward(self, hidden_states: Tensor, *given: Any) -> Any:
         """What the stock router returns, for rows that are projected."""
         with OwnLogits(self.logits):
-            return super().forward(hidden_states)
+            return super().forward(hidden_states, *given)
 
     def logits(self, tokens: Tensor, domains: Tensor) -> Tensor:
         """Logits of shape (tokens, experts) of tokens of shape (tokens, inputs)."""

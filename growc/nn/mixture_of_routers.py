@@ -56,10 +56,10 @@ class MixtureOfRouters(nn.Module):
     weight: nn.Parameter
 
     @override
-    def forward(self, hidden_states: Tensor) -> Any:
+    def forward(self, hidden_states: Tensor, *given: Any) -> Any:
         """What the stock router returns, for the logits of the mixture."""
         with OwnLogits(self.logits):
-            return super().forward(hidden_states)
+            return super().forward(hidden_states, *given)
 
     def logits(self, tokens: Tensor, keys: Tensor) -> Tensor:
         """Logits of shape (tokens, experts) of tokens of shape (tokens, inputs)."""

@@ -103,11 +103,16 @@ def place(
     return there
 
 
-def write_spec(there: Place, family: str, *operators: dict[str, Any]) -> None:
-    """Operators are expert upcycling unless they say otherwise."""
+def write_spec(there: Place, family: str | dict[str, Any], *operators: dict[str, Any]) -> None:
+    """A spec for a family, or for a config; operators are expert upcycling unless they say otherwise."""
     grow = [given if "op" in given else {"op": "expert_upcycling", **EXACT, **given} for given in operators]
     stages = [{"name": "upcycle", "grow": grow}]
-    spec = {"growth": 1, "name": "test", "model": {"config": FAMILIES[family]}, "stages": stages}
+    spec = {
+        "growth": 1,
+        "name": "test",
+        "model": {"config": FAMILIES[family] if isinstance(family, str) else family},
+        "stages": stages,
+    }
     there.spec.write_text(json.dumps(spec))
 
 
