@@ -22,10 +22,7 @@ from growc.diagnostics import Diagnostic, Severity, fail
 from growc.files.plan import PlannedTensor
 from growc.model import ModelGraph
 from growc.model.prediction import promised, stay_valid, without_promise
-from growc.model.whole import is_whole, takes, text_of, whole_model, with_text
-
-HEAD_KEYS = ("dtype", "torch_dtype", "transformers_version")
-"""Keys that a whole model's config may have for all of its parts."""
+from growc.model.whole import is_whole, takes, text_alone, text_of, whole_model, with_text
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,7 @@ class Around:
     @property
     def text(self) -> dict[str, Any]:
         """The source's config of the language model, in its words."""
-        of_all = {key: self.config[key] for key in HEAD_KEYS if key in self.config and not self.whole}
-        return of_all | text_of(self.config)
+        return text_of(self.config) if self.whole else text_alone(self.config)
 
     def written(self, text: Mapping[str, Any]) -> dict[str, Any]:
         """The folder's config, with that of the grown language model in it."""

@@ -23,11 +23,12 @@ def checked(path: Path, overrides: Sequence[str], allow_code: bool, measure: boo
     if (known := answers.recall(key)) is not None:
         return known
     from growc.checks import Context, run_checks
+    from growc.checks.findings import Findings
     from growc.growth.open import open_spec
 
     spec = open_spec(path, overrides, allow_code=allow_code)
     context = Context(spec.loaded, spec.source, spec.graph)
-    findings = run_checks(context)
+    findings = Findings(spec.left_out()) + run_checks(context)
     if measure:
         from growc.run.measure import measure as measured
 

@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from growc.diagnostics import GrowcError, fail
+from growc.diagnostics import Diagnostic, GrowcError, Severity, fail
 from growc.files.versions import code_digest
 from growc.growth.arms import sequence_length
 from growc.growth.build import build
 from growc.growth.graph import GrowthGraph, Root
 from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
+from growc.model.left_out import left_out
 from growc.model.positions import longest_sequence
 from growc.model.source import ModelSource, resolve
 from growc.spec import LoadedSpec, load
 from growc.spec.schema import Model
+
+
+LEFT_OUT = "`growc grow` on the folder keeps what stays valid"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,18 @@ class Opened:
     def source(self) -> ModelSource:
         """Where the model comes from, at the first point of a sweep."""
         return self.roots[0].source
+
+    def left_out(self) -> tuple[Diagnostic, ...]:
+        """Warnings of what a run's checkpoints lack of the models that it starts from (GROW218)."""
+        found: dict[Diagnostic, None] = {}
+        for root in self.roots:
+            sections = {("model",): root, **{("sources", name): other for name, other in root.others.items()}}
+            for place, each in sections.items():
+                span = self.loaded.span(*place, each.given.source)
+                for lack in left_out(each.source, each.model):
+                    message = f"a run trains and saves the language model of {each.source.origin}: {lack}"
+                    found[Diagnostic("GROW218", message, LEFT_OUT, span, Severity.WARNING)] = None
+        return tuple(found)
 
 
 def open_spec(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Opened:

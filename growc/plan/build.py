@@ -35,7 +35,7 @@ def build_plan(opened: Opened) -> Plan:
         growth=tuple(_growths(graph)),
         cost=_cost(graph),
         sweep=_sweep(opened) if opened.loaded.axes else None,
-        diagnostics=tuple(map(Finding.of, findings.diagnostics)),
+        diagnostics=tuple(map(Finding.of, (*opened.left_out(), *findings.diagnostics))),
         invariants=tuple(map(InvariantRecord.of, findings.invariants)),
     )
 

@@ -51,6 +51,8 @@ def run(
         return _as_rank(folder, allow_code, echo)
     plan, opened = _open(target, overrides, allow_code)
     _check(plan, opened, nproc)
+    for warning in opened.left_out():
+        echo(f"warning: {warning}")
     with _alone(folder) as lock:
         _prepare(folder, plan, opened, echo)
         if "RANK" in os.environ:

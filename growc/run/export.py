@@ -20,6 +20,9 @@ from growc.files.atomic import commit, write_json
 from growc.files.beside import TRAINING, beside, copy_beside
 from growc.model import ModelGraph, ModelSource, fetch
 from growc.model.build import canonical, load_config
+from growc.model.left_out import left_out, prediction_tensors
+from growc.model.prediction import without_promise
+from growc.model.whole import text_alone
 from growc.operators.operator import Replicas
 from growc.run.distribute import full, named_state
 
@@ -55,21 +58,34 @@ def save_checkpoint(
         if dist.get_rank() == 0:  # the others take part in gathering and keep nothing
             weights[name] = whole.cpu()
     if dist.get_rank() == 0:
-        write_weights(aside, graph, weights, source.config)
-        if (folder := fetch(source).weights) is not None:
-            copy_beside(folder, beside(folder).carried, aside)
-        write_json(aside / LINEAGE, {"growc": __version__, "node": node, "key": key, **lineage})
+        source = fetch(source)
+        promises = not prediction_tensors(source, graph)
+        write_weights(aside, graph, weights, source.config, promises=promises)
+        if source.weights is not None:
+            copy_beside(source.weights, beside(source.weights).carried, aside)
+        lacks = {"left_behind": left} if (left := list(left_out(source, graph))) else {}
+        write_json(aside / LINEAGE, {"growc": __version__, "node": node, "key": key, **lineage, **lacks})
         commit(aside, path)
     dist.barrier()
 
 
-def write_weights(folder: Path, graph: ModelGraph, weights: dict[str, Tensor], source: Mapping[str, Any]) -> None:
-    """Write config, in the words of the config `source`, and weights, under the hub's names for this family."""
+def write_weights(
+    folder: Path, graph: ModelGraph, weights: dict[str, Tensor], source: Mapping[str, Any], *, promises: bool = True
+) -> None:
+    """Write config and weights under the names that the hub uses for this family.
+
+    Args:
+        folder: of the checkpoint.
+        graph: the model.
+        weights: its tensors.
+        source: the config, as it was read, in whose words the new one is written.
+        promises: whether the config may speak of layers for multi-token prediction: the source had none to be lost.
+    """
     with torch.device("meta"):
         shell = AutoModelForCausalLM.from_config(load_config(graph.config), dtype=torch.float32)
     missing = {name: weights[tied] for name, tied in (shell.all_tied_weights_keys or {}).items() if tied in weights}
     shell.save_pretrained(folder, state_dict=missing | weights)
-    write_config(folder, graph, source, "float32")
+    write_config(folder, graph, text_alone(source), "float32", dict if promises else without_promise)
 
 
 def sibling_cosines(

@@ -12,14 +12,18 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from growc.checkpoint.conversion import Loading
+from growc.checkpoint.rest import sort_out
 from growc.checkpoint.training import write_state
 from growc.diagnostics import fail
 from growc.files.atomic import appears
-from growc.files.beside import TRAINING
+from growc.files.beside import CONFIG, TRAINING
+from growc.files.folder import read_folder
 from growc.growth.graph import Root
 from growc.model import fetch
 from growc.model.build import canonical, load_config
 from growc.model.module import build_module
+from growc.model.source import read_config
 from growc.run.distribute import named_state
 
 
@@ -71,8 +75,9 @@ def _loaded(folder: Path) -> PreTrainedModel:
         folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
     )
     model, report = loaded
+    found = report | {"unexpected_keys": _strange(folder, model)}
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if names := sorted(map(str, report[what])):
+        if names := sorted(map(str, found[what])):
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             fail(
                 "GROW214",
@@ -80,6 +85,12 @@ def _loaded(folder: Path) -> PreTrainedModel:
                 help="put the config and the weights of one model into the folder",
             )
     return model
+
+
+def _strange(folder: Path, model: PreTrainedModel) -> tuple[str, ...]:
+    """Tensors of a folder that are neither the language model's nor known to lie beside it."""
+    unknown = Loading(model, read_folder(folder).location).unknown
+    return sort_out(unknown, model, read_config(folder / CONFIG)).strange
 
 
 def _write(path: Path, model: PreTrainedModel) -> None:

@@ -98,6 +98,13 @@ CODES: dict[str, Code] = {
         "The model has a learned embedding for each position (GPT-2, OPT), and `data.sequence_length` is\n"
         "larger than their number. Shorten the sequences, or begin with a model that has more positions.",
     ),
+    "GROW218": Code(
+        "A model of which a run leaves something out",
+        "A run trains and saves a language model. The folder or hub name given holds more: towers for pictures or\n"
+        "sound around it, or layers for multi-token prediction behind it. The checkpoints of a run lack them, and\n"
+        "their configs promise none. `growc grow` on the folder keeps towers, and prediction layers where growth\n"
+        "leaves them valid. After a run, put the language model's tensors back into the whole yourself.",
+    ),
     "GROW213": Code(
         "A misspelt config key",
         "transformers stores config keys it does not know and goes on with the default of the one that was\n"

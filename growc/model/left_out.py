@@ -1,0 +1,33 @@
+"""What a run leaves out of the model that it starts from: it trains and saves the language model, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from growc.files.folder import read_folder
+from growc.model.graph import ModelGraph
+from growc.model.prediction import predicts, promised
+from growc.model.source import ModelSource
+from growc.model.whole import is_whole, other_parts
+
+
+def prediction_tensors(source: ModelSource, model: ModelGraph) -> list[str]:
+    """The tensors of layers for multi-token prediction in a source's folder, if it has one; headers are read.
+
+    Args:
+        source: where the model comes from.
+        model: what it is.
+    """
+    if source.weights is None:
+        return []
+    counts = [*promised(model.config).values(), *promised(source.config).values()]
+    names = read_folder(source.weights).location
+    return sorted(name for name in names if predicts(name, model.layers, max(counts, default=0)))
+
+
+def left_out(source: ModelSource, model: ModelGraph) -> Iterator[str]:
+    """What a run's checkpoints lack of a source, in words."""
+    if source.kind != "module" and is_whole(source.config) and (parts := other_parts(source.config)):
+        yield f"they lack what {' and '.join(parts)} describe, for it is a {source.config['model_type']} model"
+    if names := prediction_tensors(source, model):
+        yield f"they lack its layers for multi-token prediction ({len(names)} tensors, {names[0]} among them)"

@@ -1,0 +1,86 @@
+"""A run trains and saves the language model alone: it says what its checkpoints lack, and they promise none of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkpoint.folders import place
+from tests.checkpoint.test_prediction_layers import config, with_prediction
+from tests.checkpoint.wholes import whole
+from tests.command_line import growc
+from tests.run import tiny
+from tests.run.exported import loaded
+
+STAGES: list[dict[str, Any]] = [
+    {"name": "pretrain", "train": {"steps": 2, "data": "pretrain"}},
+    {"name": "upcycle", "grow": [{"op": "expert_upcycling", "routing": "free", "router": {"init": "copy"}}]},
+]
+BALANCE = {"batch_tokens": 256, "balance": {"method": "none"}}
+
+
+def spec(folder: Path, *stages: dict[str, Any]) -> Path:
+    return tiny.spec(folder, model={"path": "source"}, stages=list(stages) or STAGES, training=BALANCE)
+
+
+@pytest.fixture
+def predicting(tmp_path: Path) -> Path:
+    with_prediction(place(tmp_path, "glm4_moe", {}))
+    return spec(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_prediction_layers_are_told_of_before_a_run(predicting: Path, command: str) -> None:
+    for _ in range(2):  # the second answer may be one that was kept
+        done = growc(command, predicting)
+        assert done.exit_code == 0, done.output
+        assert "GROW218" in done.output
+        assert "multi-token prediction" in done.output
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+@pytest.mark.parametrize("family", ["qwen3_5_moe", "llama4", "qwen3_5"])
+def test_towers_are_told_of_before_a_run(tmp_path: Path, family: str, command: str) -> None:
+    whole(tmp_path, family)
+    stages = STAGES if family != "qwen3_5" else STAGES[:1]
+    done = growc(command, spec(tmp_path, *stages), "--output-format", "json")
+    assert done.exit_code == 0, done.output
+    (found,) = [each for each in json.loads(done.stdout)["diagnostics"] if each["code"] == "GROW218"]
+    assert found["severity"] == "warning"
+    assert "vision_config" in found["message"]
+    assert found["line"]
+
+
+def test_nothing_is_said_of_a_model_that_is_all_there(tmp_path: Path) -> None:
+    place(tmp_path, "glm4_moe", {})
+    assert "GROW218" not in growc("check", spec(tmp_path)).output
+
+
+def test_a_run_says_so_and_promises_no_prediction_layers(predicting: Path) -> None:
+    folder = predicting.parent
+    assert config(folder / "source")["num_nextn_predict_layers"] == 1
+    said = tiny.run(predicting, folder / "run")
+    assert "GROW218" in said
+    for stage in ("pretrain", "upcycle"):
+        checkpoint = folder / "run/stages" / stage / "checkpoint"
+        loaded(checkpoint)
+        assert config(checkpoint)["num_nextn_predict_layers"] == 0
+        assert "multi-token" in json.loads((checkpoint / "growth.json").read_text())["left_behind"][0]
+
+
+@pytest.mark.parametrize("family", ["llama4", "qwen3_5_moe"])
+def test_a_run_of_a_whole_model_saves_its_language_model(tmp_path: Path, family: str) -> None:
+    whole(tmp_path, family)
+    said = tiny.run(spec(tmp_path), tmp_path / "run")
+    assert "GROW218" in said
+    checkpoint = tmp_path / "run/stages/upcycle/checkpoint"
+    loaded(checkpoint)
+    text = config(tmp_path / "source")["text_config"]
+    written = config(checkpoint)
+    assert written["model_type"] == text["model_type"]
+    assert "vision_config" not in written
+    assert text.keys() <= written.keys()
+    assert "vision_config" in json.loads((checkpoint / "growth.json").read_text())["left_behind"][0]
