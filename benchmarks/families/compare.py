@@ -61,7 +61,9 @@ def verdict(source: Source, growth: Growth, outcome: Mapping[str, Any]) -> str:
     try:
         read = _read(source, growth, Path(outcome["grown"]), outcome.get("predicted"))
     except Wrong as error:
-        return f"WRONG: {error}"
+        return f"WRONG: {error}" if "audit" not in outcome else f"refused {outcome['audit']}, rightly: {error}"
+    if "audit" in outcome:
+        return f"refused {outcome['audit']}, though it is {read}"
     return f"TRACEBACK: its loss is not foretold: {outcome['unforetold']}" if "unforetold" in outcome else read
 
 

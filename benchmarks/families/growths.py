@@ -46,13 +46,19 @@ def growths(experts: int | None) -> Iterator[Growth]:
     yield Growth("router_upcycling", {"op": "router_upcycling"}, "outside")
 
 
+AUDIT = "GROW665"
+"""What growc's own second reading of a growth refuses it by; it is then grown again without, and compared."""
+
+
 def grow(source: Path, growth: Growth, into: Path, windows: Any) -> dict[str, Any]:
     """Grow the folder `source` as `growc grow --verify` does.
 
     Returns:
         One of `grown` (the folder), `refused` (code and message) and `traceback`. A folder comes with `predicted`, the
-        loss of every window that growc foretells, where it does, or with `unforetold`, what kept it from that.
+        loss of every window that growc foretells, where it does, or with `unforetold`, what kept it from that; and with
+        `audit`, what `growc grow --verify` has against it.
     """
+    from growc.audit.audit import audit
     from growc.checkpoint.command import grow as run
     from growc.checkpoint.prepare import prepare
     from growc.checkpoint.request import Request
@@ -62,21 +68,32 @@ def grow(source: Path, growth: Growth, into: Path, windows: Any) -> dict[str, An
     spec = into / "sweep.growth.yaml"
     stages = [{"name": "grow", "grow": [growth.operator]}]
     spec.write_text(json.dumps({"growth": 1, "name": "sweep", "model": {"path": str(source)}, "stages": stages}))
+    folder = into / "grown"
+    outcome: dict[str, Any] = {"grown": str(folder)}
     try:
-        run(Request(spec, "grow", source, into / "grown"), prepare, verify=True)
+        try:
+            run(Request(spec, "grow", source, folder), prepare, verify=True, audit=audit)
+        except GrowcError as error:
+            if error.diagnostics[0].code != AUDIT:
+                raise
+            outcome["audit"] = _message(error.diagnostics[0], source)
+            run(Request(spec, "grow", source, folder), prepare, verify=True)
     except GrowcError as error:
-        first = error.diagnostics[0]
-        message = " ".join(first.message.split()).replace(str(source), "the folder")
-        return {"refused": f"{first.code}: {message[:200]}"}
+        return {"refused": _message(error.diagnostics[0], source)}
     except Exception as error:  # noqa: BLE001, whatever growc dies of is what the sweep looks for
         return {"traceback": _told(error)}
-    grown: dict[str, Any] = {"grown": str(into / "grown")}
     if growth.predicts:
         try:
-            grown["predicted"] = _predicted(source, growth, windows)
+            outcome["predicted"] = _predicted(source, growth, windows)
         except Exception as error:  # noqa: BLE001
-            grown["unforetold"] = _told(error)
-    return grown
+            outcome["unforetold"] = _told(error)
+    return outcome
+
+
+def _message(diagnostic: Any, source: Path) -> str:
+    """A diagnostic in one line, without the place of this sweep."""
+    message = " ".join(diagnostic.message.split()).replace(str(source), "the folder")
+    return f"{diagnostic.code}: {message[:200]}"
 
 
 def _told(error: Exception) -> str:
