@@ -10,7 +10,7 @@ import click
 
 from growc import __version__
 from growc.checkpoint.layout import LAYOUTS, Layout
-from growc.cli.options import FILE, FormatChoice, allow_code, no_cache, output_format, overrides, workers
+from growc.cli.options import FILE, FormatChoice, allow_code, allow_unlike, no_cache, output_format, overrides, workers
 from growc.cli.session import Session
 from growc.diagnostics import ExitCode
 
@@ -38,10 +38,16 @@ def main() -> None:
 @click.option("--measure", is_flag=True, help="Load the source's weights and measure the loss around growth.")
 @overrides
 @allow_code
+@allow_unlike
 @no_cache
 @output_format
 def check(
-    specs: tuple[Path, ...], measure: bool, overrides: tuple[str, ...], allow_code: bool, output_format: FormatChoice
+    specs: tuple[Path, ...],
+    measure: bool,
+    overrides: tuple[str, ...],
+    allow_code: bool,
+    allow_unlike: bool,
+    output_format: FormatChoice,
 ) -> None:
     """Check specs without weights or an accelerator.
 
@@ -53,7 +59,7 @@ def check(
 
         for spec in specs:
             session.progress(f"checking {spec}")
-            session.collect(str(spec), partial(checked, spec, overrides, allow_code, measure))
+            session.collect(str(spec), partial(checked, spec, overrides, allow_code, measure, allow_unlike))
         session.show_findings()
 
 
@@ -62,17 +68,23 @@ def check(
 @click.option("--out", type=FILE, help="Save the frozen plan, for `growc run`.")
 @overrides
 @allow_code
+@allow_unlike
 @no_cache
 @output_format
 def plan(
-    spec: Path, out: Path | None, overrides: tuple[str, ...], allow_code: bool, output_format: FormatChoice
+    spec: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    allow_code: bool,
+    allow_unlike: bool,
+    output_format: FormatChoice,
 ) -> None:
     """Print what a spec will change, stage by stage, and what it costs."""
     with Session(output_format, overrides) as session:
         from growc.cli.check import planned
 
         session.progress(f"planning {spec}")
-        session.show_plan(planned(spec, overrides, allow_code), out)
+        session.show_plan(planned(spec, overrides, allow_code, allow_unlike), out)
 
 
 @main.command()
@@ -81,8 +93,11 @@ def plan(
 @click.option("--nproc", default=1, show_default=True, type=click.IntRange(min=1), help="Processes on this machine.")
 @overrides
 @allow_code
+@allow_unlike
 @no_cache
-def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], allow_code: bool) -> None:
+def run(
+    target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], allow_code: bool, allow_unlike: bool
+) -> None:
     """Execute a spec or a frozen plan; called again, it resumes.
 
     A stale plan is refused. SIGINT and SIGTERM save and stop: exit code 3 says that the same command goes on from
@@ -94,7 +109,8 @@ def run(target: Path, run_dir: Path, nproc: int, overrides: tuple[str, ...], all
         from growc.report.command import report
         from growc.run import command
 
-        code = command.run(target, run_dir, nproc, overrides, allow_code, partial(click.echo, err=True))
+        echo = partial(click.echo, err=True)
+        code = command.run(target, run_dir, nproc, overrides, allow_code, echo, allow_unlike=allow_unlike)
         if code is ExitCode.CLEAN:
             session.say(f"report: {report([run_dir], None)}")
         elif code is ExitCode.INTERRUPTED:

@@ -35,6 +35,11 @@ overrides = click.option(
 )
 allow_code = click.option("--allow-code", is_flag=True, help="Let the spec's model.module import and run Python code.")
 
+UNLIKE = "--allow-unlike-tokenizers"
+allow_unlike = click.option(
+    UNLIKE, "allow_unlike", is_flag=True, help="Let a stage mix models that mean different tokens by one id."
+)
+
 
 def _leave_cache(context: click.Context, _: click.Parameter, given: bool) -> None:
     """Turn the cache off for this call and for the processes that it starts."""

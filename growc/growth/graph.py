@@ -231,6 +231,13 @@ class GrowthGraph:
             state = node.start
         return None
 
+    def source_of(self, node: Node, state: State) -> ModelSource:
+        """The model that the stages before a state of `node` started from, the first where several were mixed."""
+        while state.node is not None:
+            node = self.node(state.node)
+            state = node.starts[0]
+        return node.root.at(state).source
+
     def keeps_stable(self, name: str) -> bool:
         """Whether some node starts from the stable state of `name`."""
         return any(State(name, "stable") in n.starts for n in self.nodes)

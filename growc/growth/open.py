@@ -12,6 +12,7 @@ from growc.files.versions import code_digest
 from growc.growth.arms import sequence_length
 from growc.growth.build import build
 from growc.growth.graph import GrowthGraph, Root
+from growc.growth.unlike import FolderOf, unlike_tokenizers
 from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
 from growc.model.left_out import left_out
@@ -19,7 +20,6 @@ from growc.model.positions import longest_sequence
 from growc.model.source import ModelSource, resolve
 from growc.spec import LoadedSpec, load
 from growc.spec.schema import Model
-
 
 LEFT_OUT = "`growc grow` on the folder keeps what stays valid"
 
@@ -46,6 +46,14 @@ class Opened:
     def source(self) -> ModelSource:
         """Where the model comes from, at the first point of a sweep."""
         return self.roots[0].source
+
+    def of_sources(self, *, allow_unlike: bool = False) -> tuple[Diagnostic, ...]:
+        """What is to be said of the models that it starts from: GROW218, and GROW219 unless that is allowed."""
+        return self.left_out() + (() if allow_unlike else self.unlike())
+
+    def unlike(self, folder_of: FolderOf = lambda source: source.weights) -> tuple[Diagnostic, ...]:
+        """Parents of one stage with unlike tokenizers (GROW219), as far as their folders are on this machine."""
+        return tuple(unlike_tokenizers(self.graph, folder_of))
 
     def left_out(self) -> tuple[Diagnostic, ...]:
         """Warnings of what a run's checkpoints lack of the models that it starts from (GROW218)."""

@@ -17,10 +17,11 @@ from growc.plan.keff import k_eff
 from growc.plan.plan import Cost, Finding, Growth, InvariantRecord, Operation, Plan, Size, Stage, Sweep, Tensors
 
 
-def build_plan(opened: Opened) -> Plan:
+def build_plan(opened: Opened, *, allow_unlike: bool = False) -> Plan:
     """Check an opened spec and write down what it will do.
 
-    A broken invariant does not stop the plan from being made: it stands among its diagnostics.
+    A broken invariant does not stop the plan from being made: it stands among its diagnostics. So do parents with
+    unlike tokenizers, unless they are allowed.
     """
     findings = run_checks(Context(opened.loaded, opened.source, opened.graph))
     graph = opened.graph
@@ -35,7 +36,7 @@ def build_plan(opened: Opened) -> Plan:
         growth=tuple(_growths(graph)),
         cost=_cost(graph),
         sweep=_sweep(opened) if opened.loaded.axes else None,
-        diagnostics=tuple(map(Finding.of, (*opened.left_out(), *findings.diagnostics))),
+        diagnostics=tuple(map(Finding.of, (*opened.of_sources(allow_unlike=allow_unlike), *findings.diagnostics))),
         invariants=tuple(map(InvariantRecord.of, findings.invariants)),
     )
 

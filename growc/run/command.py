@@ -38,6 +38,8 @@ def run(
     overrides: Sequence[str],
     allow_code: bool,
     echo: Callable[[str], None],
+    *,
+    allow_unlike: bool = False,
 ) -> ExitCode:
     """Execute a spec or a frozen plan; called again on the same folder, resume it.
 
@@ -49,18 +51,18 @@ def run(
     folder = RunFolder(run_dir)
     if os.environ.get("RANK", "0") != "0":
         return _as_rank(folder, allow_code, echo)
-    plan, opened = _open(target, overrides, allow_code)
+    plan, opened = _open(target, overrides, allow_code, allow_unlike)
     _check(plan, opened, nproc)
     for warning in opened.left_out():
         echo(f"warning: {warning}")
     with _alone(folder) as lock:
-        _prepare(folder, plan, opened, echo)
+        _prepare(folder, plan, opened, echo, allow_unlike)
         if "RANK" in os.environ:
             return _as_rank(folder, allow_code, echo)
         return _launch(folder, nproc, allow_code, lock)
 
 
-def _open(target: Path, overrides: Sequence[str], allow_code: bool) -> tuple[Plan, Opened]:
+def _open(target: Path, overrides: Sequence[str], allow_code: bool, allow_unlike: bool) -> tuple[Plan, Opened]:
     if target.suffix == ".json":
         plan = read_plan(target)
         opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
@@ -71,7 +73,7 @@ def _open(target: Path, overrides: Sequence[str], allow_code: bool) -> tuple[Pla
                  help=f"look at the changes, then make it again: {again}")  # fmt: skip
         return plan, opened
     opened = open_spec(target, overrides, allow_code=allow_code)
-    return build_plan(opened), opened
+    return build_plan(opened, allow_unlike=allow_unlike), opened
 
 
 def _check(plan: Plan, opened: Opened, nproc: int) -> None:
@@ -116,7 +118,7 @@ def _strange(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.is_dir() or path.name == "config.json"]
 
 
-def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str], None]) -> None:
+def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str], None], allow_unlike: bool) -> None:
     spec = opened.loaded.spec
     assert spec.data is not None
     if folder.plan.exists() and folder.journal.exists():  # a start that was refused is no run yet
@@ -129,6 +131,8 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str]
             echo(f"fetching {source.origin}")
         if (weights := fetch(source).weights) is not None:
             beside(weights)  # it goes along with every checkpoint, so what cannot is refused before anything is done
+    if not allow_unlike and (unlike := opened.unlike(lambda source: fetch(source).weights)):
+        raise GrowcError(unlike)  # those of the hub are known by now, and a frozen plan knows none
     echo("preparing data")
     vocabulary = min(root.model.config["vocab_size"] for root in opened.models)  # all models read the same tokens
     corpus = prepare(spec.data, vocabulary, folder.data, opened.loaded.base_dir, spec.training.seed)

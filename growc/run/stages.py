@@ -25,7 +25,7 @@ from growc.growth.decision import Decision
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode, described
 from growc.growth.graph import State as Start
 from growc.growth.rewrite import Rewrite
-from growc.model import ModelGraph, ModelSource, inspect
+from growc.model import ModelGraph, inspect
 from growc.model.build import canonical
 from growc.operators.grown_config import releasing
 from growc.operators.release_siblings import ReleaseSiblings
@@ -297,15 +297,9 @@ class Runner:
             lineage["siblings"] = siblings(growths(self.graph, self.folder, node))
         save_checkpoint(
             self.folder.checkpoint(node.name), model, graph, state,
-            key=node.key, node=node.name, step=step, tokens=tokens, lineage=lineage, source=self._source(node),
+            key=node.key, node=node.name, step=step, tokens=tokens, lineage=lineage,
+            source=self.graph.source_of(node, node.start),
         )  # fmt: skip
-
-    def _source(self, node: TrainNode | GrowNode) -> ModelSource:
-        """The model that the stages before `node` started from, the first where several were mixed."""
-        start = node.start
-        while start.node is not None:
-            start = self.graph.node(start.node).start
-        return node.root.at(start).source
 
     def _log(self, event: str, node: str, **details: Any) -> None:
         if self.first:

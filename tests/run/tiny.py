@@ -80,9 +80,11 @@ def with_parts(path: Path, parts: dict[str, float]) -> Path:
     return path
 
 
-def start(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str) -> pool.Forked:
+def start(
+    spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str, options: tuple[str, ...] = ()
+) -> pool.Forked:
     """Start `growc run` in the pool, one thread a rank."""
-    command = _command(spec_path, run_dir, nproc, overrides)
+    command = [*_command(spec_path, run_dir, nproc, overrides), *options]
     return pool.start(command, {**os.environ, "OMP_NUM_THREADS": "1"})
 
 
@@ -103,9 +105,11 @@ def _command(spec_path: Path, run_dir: Path, nproc: int, overrides: tuple[str, .
     return [*words, *(part for override in overrides for part in ("--set", override))]
 
 
-def run(spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str, code: int = 0) -> str:
+def run(
+    spec_path: Path, run_dir: Path, nproc: int = 1, *overrides: str, code: int = 0, options: tuple[str, ...] = ()
+) -> str:
     """Run to the end and return the output; the exit code must be `code`."""
-    child = start(spec_path, run_dir, nproc, *overrides)
+    child = start(spec_path, run_dir, nproc, *overrides, options=options)
     output, _ = child.communicate(timeout=300)
     assert child.returncode == code, output
     return output

@@ -105,6 +105,21 @@ CODES: dict[str, Code] = {
         "their configs promise none. `growc grow` on the folder keeps towers, and prediction layers where growth\n"
         "leaves them valid. After a run, put the language model's tensors back into the whole yourself.",
     ),
+    "GROW219": Code(
+        "Parents with unlike tokenizers",
+        "A stage mixes several models (`from: [source, math, code]`), and their folders have tokenizers that mean\n"
+        "different tokens by one id. Rows of the embeddings are averaged or shared by id, so the result would mix\n"
+        "what has nothing to do with each other, and no tokenizer would be the right one. Compared are the tokens of\n"
+        "`tokenizer.json`, `vocab.json`, a sentencepiece model or a tiktoken file, by id, as far as both have them; a\n"
+        "folder without any is not compared. Mix models of one tokenizer; `--allow-unlike-tokenizers` is for those\n"
+        "who know that the ids that differ do not matter (renamed reserved tokens, for example).",
+    ),
+    "GROW220": Code(
+        "A tokenizer file that cannot be read",
+        "Parents of one stage are compared by what their tokenizer files say, and this file is damaged, or of a form\n"
+        "that growc does not know. Fetch it again; `--allow-unlike-tokenizers` compares nothing.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW213": Code(
         "A misspelt config key",
         "transformers stores config keys it does not know and goes on with the default of the one that was\n"
