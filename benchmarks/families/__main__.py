@@ -1,6 +1,6 @@
 """Grow a small checkpoint of every causal language model of transformers, and say what became of it.
 
-    python -m benchmarks.families                 # all families; goes on where a former call ended
+    python -m benchmarks.families                 # all families; goes on where a call with the same growc ended
     python -m benchmarks.families olmo3 mixtral   # these alone, anew; no page is written
 
 Results are kept in `runs/families/results.jsonl` while the sweep runs; when every family has one they go beside this
@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.families import page
 from benchmarks.families.configs import families
-from benchmarks.families.sweep import Result, read, sweep
+from benchmarks.families.sweep import Result, code, read, sweep
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -42,7 +42,7 @@ def main() -> None:
     every = [*FIRST, *(name for name in families() if name not in FIRST)]
     if unknown := {*given.families} - {*every}:
         sys.exit(f"transformers has no causal language model of type {', '.join(sorted(unknown))}")
-    done = {result["family"] for result in read(given.results)}
+    done = {result["family"] for result in read(given.results) if result["code"] == code()}
     sweep(given.families or [name for name in every if name not in done], given.results, given.at_once, _tell)
     results = read(given.results)
     if not given.families:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import os
 import signal
@@ -9,6 +11,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ Result = dict[str, Any]
 
 
 def sweep(families: Sequence[str], results: Path, at_once: int, tell: Callable[[Result], None]) -> None:
-    """Append the result of every family to a file, as a line of JSON each."""
+    """Append the result of every family to a file, as a line of JSON each, with the state of growc under `code`."""
     results.parent.mkdir(parents=True, exist_ok=True)
     waiting, running = [*families], dict[int, tuple[str, float, Path]]()
     with tempfile.TemporaryDirectory() as work:
@@ -46,7 +49,7 @@ def sweep(families: Sequence[str], results: Path, at_once: int, tell: Callable[[
                 name, _, place = running.pop(ended[0])
                 result = _answer(place) or {"family": name, "died": f"{ended[1]}: {_last_words(place)}"}
                 with results.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(result) + "\n")
+                    file.write(json.dumps(result | {"code": code()}) + "\n")
                 tell(result)
 
 
@@ -54,6 +57,15 @@ def read(results: Path) -> list[Result]:
     """What a file of results holds so far; of several results of one family the last."""
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     return [*{result["family"]: result for result in map(json.loads, lines)}.values()]
+
+
+@cache
+def code() -> str:
+    """A digest of growc's files, which are not imported for it."""
+    found = importlib.util.find_spec("growc")
+    assert found is not None and found.origin is not None
+    files = sorted(Path(found.origin).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def family(model_type: str, work: Path) -> Result:
