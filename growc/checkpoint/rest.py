@@ -39,18 +39,18 @@ def sort_out(unknown: Iterable[str], model: PreTrainedModel, config: Mapping[str
         config: of the folder, as it was read.
     """
     names = list(unknown)
+    whole = whole_model(config) if names and is_whole(config) else None
+    # Towers have layers too, with numbers beyond those of a language model that has fewer.
+    left = Loading(whole, names).unknown if whole is not None else names
     layers = model.config.num_hidden_layers
     further = max([*promised(canonical(model.config)).values(), *promised(config).values()], default=0)
-    ignored = {name for name in names if any(re.search(pattern, name) for pattern in _ignored(model))}
-    prediction = [n for n in names if predicts(n, layers, further) or (n in ignored and _beyond(n, layers))]
-    left = [name for name in names if name not in prediction]
-    whole = whole_model(config) if left and is_whole(config) else None
-    outside = set(Loading(whole, left).unknown) if whole is not None else set(left)
+    ignored = {name for name in left if any(re.search(pattern, name) for pattern in _ignored(model))}
+    prediction = {n for n in left if predicts(n, layers, further) or (n in ignored and _beyond(n, layers))}
     return Rest(
-        tuple(name for name in left if name not in outside),
-        tuple(prediction),
-        tuple(name for name in left if name in outside & ignored),
-        tuple(name for name in left if name in outside - ignored),
+        tuple(name for name in names if name not in left),
+        tuple(name for name in names if name in prediction),
+        tuple(name for name in names if name in ignored - prediction),
+        tuple(name for name in names if name in {*left} - ignored - prediction),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from growc.files.folder import read_folder
 from growc.model.graph import ModelGraph
-from growc.model.prediction import predicts, promised
+from growc.model.prediction import NUMBERED, predicts, promised
 from growc.model.source import ModelSource
 from growc.model.whole import is_whole, other_parts
+
+EMBEDDINGS = "embed_tokens.weight"
 
 
 def prediction_tensors(source: ModelSource, model: ModelGraph) -> list[str]:
@@ -22,7 +24,14 @@ def prediction_tensors(source: ModelSource, model: ModelGraph) -> list[str]:
         return []
     counts = [*promised(model.config).values(), *promised(source.config).values()]
     names = read_folder(source.weights).location
-    return sorted(name for name in names if predicts(name, model.layers, max(counts, default=0)))
+    found = (name for name in names if predicts(name, model.layers, max(counts, default=0)))
+    return sorted(name for name in found if not is_whole(source.config) or _of_language(name, names))
+
+
+def _of_language(name: str, names: Container[str]) -> bool:
+    """Whether a layer of a whole model is one behind its language model's, which has embeddings beside its layers."""
+    number = NUMBERED.search(name)
+    return number is None or f"{name[: number.start()]}{'.' * bool(number.start())}{EMBEDDINGS}" in names
 
 
 def left_out(source: ModelSource, model: ModelGraph) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from growc.operators.grown_config import GROWN
 
 NUMBERED = re.compile(r"(?:^|\.)layers\.(\d{1,6})\.")
+"""The number of a layer; what stands before are the modules that it is in."""
 NAMED = re.compile(r"(?:^|\.)(?:mtp|nextn)(?:_\w+)?\.")
 COUNT = re.compile(r"(?=.*(?:^|_)(?:mtp|nextn)(?:_|$))(?:num_|n_|.*_num_|.*_n_).*")
 """A key that counts them, as `num_nextn_predict_layers`, `mtp_num_hidden_layers` or `num_mtp_modules`."""

@@ -167,6 +167,19 @@ def test_prediction_layers_and_towers_each_have_their_way(tmp_path: Path) -> Non
     loaded(there.grown)
 
 
+def test_a_tower_may_have_more_layers_than_the_language_model(tmp_path: Path) -> None:
+    """Its third layer is none that predicts, though the config promises one and the language model has two."""
+    there = whole(tmp_path, "llama4", FREE, vision_layers=4)
+    given = config(there.source)
+    given["text_config"]["num_nextn_predict_layers"] = 1
+    (there.source / "config.json").write_text(json.dumps(given))
+    assert "multi-token" not in growc("check", there.spec).output
+    assert there.grow() == []
+    assert any("vision_model.model.layers.3." in name for name in read(there.grown))
+    assert config(there.grown)["text_config"]["num_nextn_predict_layers"] == 1
+    loaded(there.grown)
+
+
 def test_the_words_of_the_whole_stay(tmp_path: Path) -> None:
     """As published by transformers 4: rotary base and dtype inside of the text_config, unknown keys at either level."""
     there = whole(tmp_path, "llama4", FREE)

@@ -62,11 +62,14 @@ TEXT_OF = {"qwen3_5_moe": "model.language_model.", "qwen3_5": "model.language_mo
 """How the names of the language model begin on disk."""
 
 
-def whole(root: Path, family: str, *operators: dict[str, Any], fused: bool = False) -> Place:
+def whole(root: Path, family: str, *operators: dict[str, Any], fused: bool = False, vision_layers: int = 1) -> Place:
     """A folder with a whole model, and a spec that grows it by its path; experts are stored fused if asked."""
     there = Place(root)
     torch.manual_seed(0)
-    config = CONFIG_MAPPING[WHOLES[family]["model_type"]].from_dict(json.loads(json.dumps(WHOLES[family])))
+    given = json.loads(json.dumps(WHOLES[family]))
+    if family == "llama4":
+        given["vision_config"]["num_hidden_layers"] = vision_layers
+    config = CONFIG_MAPPING[given["model_type"]].from_dict(given)
     model: Any = AutoModelForImageTextToText.from_config(config)
     with torch.no_grad():
         for tensor in model.state_dict().values():
