@@ -28,8 +28,10 @@ SPREAD = 0.5
 tokens would send them all to the same few experts.
 """
 
-OF_EXPERTS = 2.0
-"""The same of what has one number for each expert: more than scores differ, so that a selection bias decides."""
+OF_EXPERTS, AHEAD = 0.2, 1.5
+"""The same of what has one number for each expert, and how far one of them is ahead: a selection bias that decides for
+one expert, and leaves the others to the scores. A sibling that lost would be chosen for it.
+"""
 
 
 def build(config: Mapping[str, Any]) -> PreTrainedModel:
@@ -66,9 +68,7 @@ def draw(config: Mapping[str, Any], seed: int, parent: int = 0, of_experts: Coll
     first = set(names.values())
     tables = {names[id(m.weight)] for m in model.modules() if isinstance(m, nn.Embedding) and id(m.weight) in names}
     state = {
-        name: _drawn(
-            of_parent(parent, name), initial, seed, OF_EXPERTS if name in of_experts else SPREAD, table=name in tables
-        )
+        name: _drawn(of_parent(parent, name), initial, seed, table=name in tables, of_experts=name in of_experts)
         for name, initial in model.state_dict().items()
         if name in first
     }
@@ -76,13 +76,18 @@ def draw(config: Mapping[str, Any], seed: int, parent: int = 0, of_experts: Coll
     return model
 
 
-def _drawn(name: str, initial: Tensor, seed: int, spread: float, *, table: bool) -> Tensor:
+def _drawn(name: str, initial: Tensor, seed: int, *, table: bool, of_experts: bool) -> Tensor:
     if not initial.is_floating_point():  # tables of indices are structure
         return initial
-    values = torch.randn(initial.shape, generator=generator(seed, name), dtype=torch.float64)
+    source = generator(seed, name)
+    values = torch.randn(initial.shape, generator=source, dtype=torch.float64)
+    if of_experts:
+        values *= OF_EXPERTS
+        values.view(-1)[torch.randint(values.numel(), (1,), generator=source)] += AHEAD
+        return initial.nan_to_num(0.0) + values
     if initial.dim() > 1:  # matrices keep the size of what passes through; words and positions are as large as biases
         return values if table else values / initial.shape[-1] ** 0.5
-    return initial.nan_to_num(0.0) + spread * values
+    return initial.nan_to_num(0.0) + SPREAD * values
 
 
 def generator(seed: int, name: str) -> torch.Generator:

@@ -311,10 +311,19 @@ def _viewed(node: fx.Node, followed: dict[fx.Node, Any]) -> Any:
     args, kwargs = map_arg((node.args, node.kwargs), given)
     try:
         if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs) if callable(node.target) else None
+            made = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        else:
+            made = node.target(*args, **kwargs) if callable(node.target) else None
     except (RuntimeError, TypeError):  # numbers of outputs and tensors without values do not mix
         return None
+    # What computes with tensors that have no values gives whatever lay in memory, and no whole numbers.
+    return made if _holds_numbers(made) else None
+
+
+def _holds_numbers(made: Any) -> bool:
+    """Whether all tensors in a result have whole numbers and values; what is no tensor (a shape) has none to lose."""
+    items = made if isinstance(made, tuple | list) else (made,)
+    return all(_is_integer(item) and not item.is_meta for item in items if isinstance(item, Tensor))
 
 
 def _strided(numbers: Tensor, rows: int, *, transposed: bool) -> Heads | None:

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM
 from growc.checks.loss import obeys_law, predicted, prove
 from growc.checks.twin import LENGTH, Twin, apply, grow_drawn, grow_twin, tokens, twin_of
 from growc.growth.evaluate import InMemory, evaluate
-from growc.growth.rewrite import target, targets
+from growc.growth.rewrite import other_of, target, targets
 from growc.model import inspect
-from growc.model.drawn import logits
+from growc.model.drawn import draw, logits
 from growc.operators.branches import BranchExperts
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.expert_upcycling import ExpertUpcycling
@@ -220,13 +220,24 @@ def _exclusive_and_alike(case: Case) -> bool:
     return copies(case) and case.settings.get("routing") == "exclusive" and not named
 
 
+def _without_favourites(case: Case) -> Twin:
+    """The twin with selection biases that leave every expert some tokens: what gets none cannot learn."""
+    models = (case.source, *(other_of(case.operator, case.source) for _ in range(1, case.example.parents)))
+    before = tuple(draw(model.config, SEED, parent) for parent, model in enumerate(models))
+    for model, drawn in zip(models, before, strict=True):
+        for name in model.expert_vectors:
+            drawn.state_dict()[name].mul_(0.2)
+    return grow_drawn(before, case.source, [case.operator], SEED)
+
+
 @of(_exclusive_and_alike)
 def every_new_expert_learns_under_exclusive_routing(case: Case, _: Path) -> None:
-    ids = tokens(case.twin.source, seed=3, sequences=64, length=32)
-    found = gradients(case.twin.grown, ids)
-    for site in case.step.rewrite.mixtures:
-        replicas = case.step.replicas[site.layer]
-        busy = loads_of(case.twin.source, site, ids) >= 16 * torch.tensor(replicas)  # enough tokens for all siblings
+    twin = _without_favourites(case)
+    ids = tokens(twin.source, seed=3, sequences=64, length=32)
+    found = gradients(twin.grown, ids)
+    for site in twin.steps[0].rewrite.mixtures:
+        replicas = twin.steps[0].replicas[site.layer]
+        busy = loads_of(twin.source, site, ids) >= 16 * torch.tensor(replicas)  # enough tokens for all siblings
         for name in site.expert_tensors:
             learns = learning_rows(found[name])
             idle = [slot for slot, expert in enumerate(order(replicas)) if busy[expert] and not learns[slot]]
@@ -237,7 +248,7 @@ def every_new_expert_learns_under_exclusive_routing(case: Case, _: Path) -> None
 @of(lambda case: not copies(case))
 def what_is_new_learns_or_is_declared_closed_and_opens_with_the_first_step(case: Case, _: Path) -> None:
     """Every parameter of the grown model gets a gradient, closed ones with the second step."""
-    model = grow_twin(case.source, [case.operator], SEED, case.example.parents).grown
+    model = _without_favourites(case).grown
     step = case.step.rewrite
     aims = {t.name: t for t in targets(step.operator, step.source, step.grown)}
     closed = {name for name, aim in aims.items() if case.operator.closed(aim)}
