@@ -106,6 +106,7 @@ def test_it(mine):
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "LIMIT", 0.15)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.delenv(guard.PLAIN, raising=False)
 
 
 @pytest.mark.usefixtures("limited")
@@ -158,6 +159,13 @@ def test_a_child_that_still_runs_counts() -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@pytest.mark.usefixtures("limited")
+def test_without_vector_kernels_no_case_is_judged(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(guard.PLAIN, "default")
+    pytester.makepyfile(f"{COMPUTES}\ndef test_it():\n    compute()")
+    pytester.runpytest_inprocess("-p", "tests.guard").assert_outcomes(passed=1)
 
 
 @pytest.mark.usefixtures("limited")

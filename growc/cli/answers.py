@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from growc.diagnostics import Diagnostic
 from growc.diagnostics.invariant import Invariant
 from growc.files import cache
+from growc.files.paths import located
 from growc.files.strict import read_bytes
 from growc.files.versions import versions
 from growc.spec import LoadedSpec
@@ -59,10 +60,10 @@ def _files(model: Model, base_dir: Path) -> Iterator[Path]:
     """All that is read of a model's files, or may be."""
     match model.source:
         case "path":
-            folder = base_dir / Path(str(model.path)).expanduser()
+            folder = located(base_dir, str(model.path))
             yield from (folder, *sorted(folder.iterdir()))
         case "config" if isinstance(model.config, str):
-            yield base_dir / Path(model.config).expanduser()
+            yield located(base_dir, model.config)
         case _:
             return
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from growc.diagnostics import Diagnostic, GrowcError, fail
 from growc.files.beside import CONFIG
 from growc.files.folder import read_folder
+from growc.files.paths import located
 from growc.files.strict import depth, parse, read_bytes
 from growc.model import hub
 from growc.model.build import canonical, load_config
@@ -66,7 +67,7 @@ def resolve(model: Model, base_dir: Path, *, allow_code: bool = False) -> ModelS
         case "config":
             return _from_config(model.config, base_dir)
         case "path":
-            return from_folder(base_dir / Path(str(model.path)).expanduser())
+            return from_folder(located(base_dir, str(model.path)))
         case "hub":
             return _from_hub(str(model.hub), model.revision)
         case "module":
@@ -117,7 +118,7 @@ def named(path: Path) -> Generator[None]:
 
 def _from_config(given: dict[str, Any] | str | None, base_dir: Path) -> ModelSource:
     if isinstance(given, str):
-        path = base_dir / Path(given).expanduser()
+        path = located(base_dir, given)
         config = read_config(path)
         with named(path):
             load_config(config)

@@ -77,6 +77,11 @@ def test_the_families_are_spelt_right(tmp_path: Path, family: str) -> None:
 # -- folder ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("model", [{"path": "~nobody-here/base"}, {"config": "~nobody-here/config.json"}])
+def test_the_home_of_no_user(tmp_path: Path, refused: Refused, model: dict[str, str]) -> None:
+    assert refused(lambda: resolve(Model.model_validate(model), tmp_path))[0].startswith("GROW205")
+
+
 def test_a_folder_names_its_weights_without_reading_them(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "m")
     source = resolve(Model(path="m"), tmp_path)
