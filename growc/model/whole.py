@@ -28,6 +28,9 @@ TEXT = "text_config"
 FOR_ALL = ("dtype", "torch_dtype", "transformers_version")
 """Keys that a whole model's config may have for all of its parts."""
 
+OF_FILE = ("architectures", "transformers_version")
+"""Keys that say something of a whole file, which its sections need not repeat."""
+
 CLASSES = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING)
 """What knows the class of a whole model by that of its config, the first one first."""
 
@@ -56,6 +59,7 @@ def takes(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
 def with_text(config: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a whole model with another language model; what it repeats of that is repeated of the new one."""
     before = text_of(config)
+    text = {key: value for key, value in text.items() if key not in OF_FILE or key in before}
     repeated = [key for key in before if key in config and key in text and config[key] == before[key] != text[key]]
     return {**config, **{key: text[key] for key in repeated}, TEXT: dict(text)}
 

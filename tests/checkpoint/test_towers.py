@@ -69,6 +69,7 @@ def test_the_whole_folder_comes_back(tmp_path: Path, family: str, fused: bool) -
     changed = {key for key, value in given["text_config"].items() if grown["text_config"].get(key) != value}
     assert changed <= {"num_experts", "num_local_experts"}
     assert {grown["text_config"][key] for key in changed} == {16}
+    assert not {"architectures", "transformers_version"} & grown["text_config"].keys()
     torch.testing.assert_close(logits(loaded(there.grown)), text_logits(there.grown), rtol=0, atol=1e-6)
 
 
