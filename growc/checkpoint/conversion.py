@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -40,16 +40,27 @@ class Load:
 class Loading:
     """How the files of one folder become the tensors of `model`.
 
-    `loads` are in the order of the model's tensors; `unknown` are names on disk that the model has no place for.
+    `loads` are in the order of the model's tensors; `unknown` are names on disk that the model has no place for, and
+    `beside` those of tensors that are no part of the one that is wanted.
 
     Args:
         model: the model that the folder holds, on the meta device.
         names: every tensor on disk.
         in_memory: whether the folder has every tensor as it is in memory.
+        part: the tensors that are wanted, where they are a part of the model's: by the names that they are to have,
+            those that they have in the model.
     """
 
-    def __init__(self, model: PreTrainedModel, names: Iterable[str], *, in_memory: bool = False) -> None:
-        self._model = model
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        names: Iterable[str],
+        *,
+        in_memory: bool = False,
+        part: Mapping[str, str] | None = None,
+    ) -> None:
+        self._model, self._part = model, part or {}
+        self._own = {whole: name for name, whole in self._part.items()}
         mapping = [] if in_memory else get_model_conversion_mapping(model)
         renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
         converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
@@ -71,7 +82,12 @@ class Loading:
             members = (*earlier, (name, pattern or name))
             found[first] = Load(first, members, by_pattern[pattern] if pattern else None)
         order = {name: position for position, name in enumerate(known)}
-        self.loads = sorted(found.values(), key=lambda load: order[load.first])
+        loads = sorted(found.values(), key=lambda load: order[load.first])
+        wanted = known if part is None else self._own
+        self.loads = [
+            replace(load, first=self._own.get(load.first, load.first)) for load in loads if load.first in wanted
+        ]
+        self.beside = [name for load in loads if load.first not in wanted for name, _ in load.members]
 
     def convert(self, load: Load, read: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The tensors in memory that `load` makes of those on disk, which `read` gives by name.
@@ -84,13 +100,13 @@ class Loading:
             if len(names) > 1:
                 raise ValueError(f"{' and '.join(names)} are the same tensor")
             return {load.first: read(names[0])}
-        converter = copy.deepcopy(load.converter)
+        converter, first = copy.deepcopy(load.converter), self._part.get(load.first, load.first)
         for name, pattern in load.members:
             # The annotation asks for a future; finished tensors are what saving passes, too.
-            converter.add_tensor(load.first, name, pattern, read(name))  # pyright: ignore[reportArgumentType]
-        made = converter.convert(load.first, model=self._model, config=self._model.config)
+            converter.add_tensor(first, name, pattern, read(name))  # pyright: ignore[reportArgumentType]
+        made = converter.convert(first, model=self._model, config=self._model.config)
         return {
-            name: tensor[0] if isinstance(tensor, list) else tensor  # pyright: ignore[reportUnnecessaryIsInstance]
+            self._own.get(name, name): tensor[0] if isinstance(tensor, list) else tensor  # pyright: ignore[reportUnnecessaryIsInstance]
             for name, tensor in made.items()
         }
 
@@ -135,29 +151,28 @@ def _numbered(part: str, number: int) -> bool:
 class Storage:
     """How a folder stores the tensors of `model`: as its family is saved, but for those that stand as in memory.
 
-    The model is on the meta device. `as_is` are names of tensors that the folder has unconverted. `prefixes` are
-    beginnings of names, with what stands in their place where the model is a part of a whole; the longest counts.
+    The model is on the meta device. `as_is` are names of tensors that the folder has unconverted. `part` has the names
+    that tensors have in the model, where they are a part of it, by those that they go by here.
     """
 
     model: PreTrainedModel
     as_is: frozenset[str] = frozenset()
-    prefixes: Mapping[str, str] = field(default_factory=dict[str, str])
+    part: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What is on disk for these tensors in memory, by name on disk."""
-        converted = {name: tensor for name, tensor in tensors.items() if name not in self.as_is}
-        found = revert_weight_conversion(self.model, converted) | {n: t for n, t in tensors.items() if n in self.as_is}
-        return {self.named(name): tensor for name, tensor in found.items()}
+        converted = {self.named(name): tensor for name, tensor in tensors.items() if name not in self.as_is}
+        as_is = {self.named(name): tensor for name, tensor in tensors.items() if name in self.as_is}
+        return revert_weight_conversion(self.model, converted) | as_is
 
     def named(self, name: str) -> str:
-        """The name of a tensor of the whole model, for that which it has in the language model's own folders."""
-        mine = max((prefix for prefix in self.prefixes if name.startswith(prefix)), key=len, default=None)
-        return name if mine is None else self.prefixes[mine] + name.removeprefix(mine)
+        """The name of a tensor in the model."""
+        return self.part.get(name, name)
 
     def changed(self, tensors: Mapping[str, Tensor]) -> frozenset[str]:
         """Those of the tensors in memory that the family's conversion does not pass on as they are."""
-        stored = revert_weight_conversion(self.model, dict(tensors))
-        return frozenset(name for name, tensor in tensors.items() if stored.get(name) is not tensor)
+        stored = replace(self, as_is=frozenset()).stored(tensors)
+        return frozenset(name for name, tensor in tensors.items() if stored.get(self.named(name)) is not tensor)
 
     def together(self, tensors: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
         """Names in memory, grouped so that each group can be stored alone; in the order given.

@@ -9,10 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from growc.checkpoint.conversion import Loading
 from growc.model.build import canonical
 from growc.model.prediction import NUMBERED, predicts, promised
-from growc.model.whole import is_whole, whole_model
 
 ALWAYS_DROPPED = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
 """Patterns of buffers in old checkpoints that transformers ignores in every family: they follow from the config."""
@@ -30,27 +28,27 @@ class Rest:
     strange: tuple[str, ...] = ()
 
 
-def sort_out(unknown: Iterable[str], model: PreTrainedModel, config: Mapping[str, Any]) -> Rest:
+def sort_out(
+    unknown: Iterable[str], model: PreTrainedModel, config: Mapping[str, Any], parts: Iterable[str] = ()
+) -> Rest:
     """What tensors are that the language model has no place for.
 
     Args:
         unknown: their names on disk.
         model: the language model, on the meta device.
         config: of the folder, as it was read.
+        parts: names of tensors that the whole model has a place for, of which the language model is a part.
     """
-    names = list(unknown)
-    whole = whole_model(config) if names and is_whole(config) else None
-    # Towers have layers too, with numbers beyond those of a language model that has fewer.
-    left = Loading(whole, names).unknown if whole is not None else names
+    left = list(unknown)
     layers = model.config.num_hidden_layers
     further = max([*promised(canonical(model.config)).values(), *promised(config).values()], default=0)
     ignored = {name for name in left if any(re.search(pattern, name) for pattern in _ignored(model))}
     prediction = {n for n in left if predicts(n, layers, further) or (n in ignored and _beyond(n, layers))}
     return Rest(
-        tuple(name for name in names if name not in left),
-        tuple(name for name in names if name in prediction),
-        tuple(name for name in names if name in ignored - prediction),
-        tuple(name for name in names if name in {*left} - ignored - prediction),
+        tuple(sorted(parts)),
+        tuple(name for name in left if name in prediction),
+        tuple(name for name in left if name in ignored - prediction),
+        tuple(name for name in left if name not in ignored | prediction),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NoReturn
 
@@ -13,13 +13,14 @@ from transformers import PreTrainedModel
 
 from growc.checkpoint.conversion import Load, Loading, Storage, misnumbered
 from growc.checkpoint.dtypes import TORCH
-from growc.checkpoint.rest import Rest, sort_out
+from growc.checkpoint.rest import sort_out
 from growc.checkpoint.weights import Weights
 from growc.diagnostics import fail
 from growc.files.plan import Copied
 from growc.growth.evaluate import InMemory
 from growc.model import ModelGraph
 from growc.model.source import CONFIG, read_config
+from growc.model.whole import is_whole, names_in, whole_model
 
 
 class FolderTensors:
@@ -38,7 +39,8 @@ class FolderTensors:
 
     def __init__(self, weights: Weights, model: PreTrainedModel, graph: ModelGraph) -> None:
         self.weights = weights
-        self._loading = Loading(model, weights.names, in_memory=weights.in_memory)
+        self.config = read_config(weights.folder / CONFIG)
+        self._loading, stored_by, part = self._as_part(model) or (self._as_all(model), model, {})
         self._load_of: dict[str, Load] = {}
         self._dtypes: dict[str, torch.dtype] = {}
         self._stored_as: dict[str, str] = {}
@@ -61,12 +63,11 @@ class FolderTensors:
                 self._load_of[name], self._dtypes[name] = load, tensor.dtype
                 shapes[name] = tuple(tensor.shape)
         self._untie(graph, shapes)
-        unknown = self._loading.unknown
-        self.rest = sort_out(unknown, model, read_config(weights.folder / CONFIG)) if unknown else Rest()
+        self.rest = sort_out(self._loading.unknown, model, self.config, self._loading.beside)
         self._check(graph, shapes)
         self._shapes = shapes
-        prefixes = _prefixes(self._loading.loads) if self.rest.parts else {}
-        self.storage = Storage(model, self._unconverted(model, prefixes), prefixes)
+        storage = Storage(stored_by, part=part) if self.rest.parts else Storage(model)
+        self.storage = replace(storage, as_is=self._unconverted(storage))
 
     def bytes(self, disk: str, start: int, length: int) -> tuple[Copied, ...]:
         """Where `length` bytes of a tensor on disk lie, from its byte `start` on; nothing if they are not in order."""
@@ -108,15 +109,29 @@ class FolderTensors:
         """See `Fetch.std`."""
         return self._held(name, self._load_of[name]).std(name)
 
-    def _unconverted(self, model: PreTrainedModel, prefixes: Mapping[str, str]) -> frozenset[str]:
+    def _as_all(self, model: PreTrainedModel) -> Loading:
+        return Loading(model, self.weights.names, in_memory=self.weights.in_memory)
+
+    def _as_part(self, model: PreTrainedModel) -> tuple[Loading, PreTrainedModel, Mapping[str, str]] | None:
+        """The folder read as that of a whole model, if it is one that has all of the language model's tensors."""
+        whole = whole_model(self.config) if is_whole(self.config) and not self.weights.in_memory else None
+        part = names_in(whole, model) if whole is not None else None
+        if whole is None or part is None:
+            return None
+        loading = Loading(whole, self.weights.names, part=part)
+        return (loading, whole, part) if loading.loads else None
+
+    def _unconverted(self, storage: Storage) -> frozenset[str]:
         """Names of tensors that stand in the folder as they are in memory, though the family is saved otherwise."""
         if self.weights.in_memory:
             return frozenset(self._shapes)
-        alone = Storage(model)
-        saved = alone.stored({name: torch.empty(shape, device="meta") for name, shape in self._shapes.items()})
-        loads = (load for load in self._loading.loads if load.converter is None and load.first not in saved)
-        named = replace(alone, prefixes=prefixes).named
-        return frozenset(load.first for load in loads if load.members[0][0] == named(load.first))
+        saved = storage.stored({name: torch.empty(shape, device="meta") for name, shape in self._shapes.items()})
+        loads = ((load.first, storage.named(load.first), load) for load in self._loading.loads)
+        return frozenset(
+            first
+            for first, named, load in loads
+            if load.converter is None and named not in saved and load.members[0][0] == named
+        )
 
     def _held(self, name: str, load: Load) -> InMemory:
         if self._kept is None or self._kept[0] != load:
@@ -169,20 +184,3 @@ class FolderTensors:
             f"the weights in {self.weights.folder} are not those of its config: {'; '.join(faults[:3])}{more}",
             help="save the model that it came from anew",
         )
-
-
-def _prefixes(loads: Iterable[Load]) -> dict[str, str]:
-    """How the names of a language model begin where it is a part of a whole: those in memory, and those on disk."""
-    found: Counter[tuple[str, str]] = Counter()
-    for load in loads:
-        if load.converter is None:
-            memory, disk = load.first.split("."), load.members[0][0].split(".")
-            same = 0
-            while same < min(len(memory), len(disk)) and memory[-1 - same] == disk[-1 - same]:
-                same += 1
-            found[_joined(memory[: len(memory) - same]), _joined(disk[: len(disk) - same])] += 1
-    return {memory: disk for (memory, disk), _ in reversed(found.most_common())}
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return "".join(f"{part}." for part in parts)

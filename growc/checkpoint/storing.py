@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from growc.checkpoint.weights import Weights
 from growc.checkpoint.write import shell
 from growc.diagnostics import fail
 from growc.model import ModelGraph
+from growc.model.whole import names_in, whole_model, with_text
 
 
 def is_distributed_by(layout: Layout, weights: Weights) -> bool:
@@ -34,26 +36,30 @@ def storage_by(layout: Layout, source: FolderTensors, grown: Grown, *, whole: bo
     Raises:
         GrowcError: GROW664, the family cannot be stored so: loading what it is stored as would not give its tensors.
     """
-    after, prefixes = grown.rewrite.grown, source.storage.prefixes if whole else {}
-    model = shell(after.config)
+    after = grown.rewrite.grown
+    model = language = shell(after.config)
+    part: Mapping[str, str] | None = None
+    if whole and (around := whole_model(with_text(source.config, after.config))) is not None:
+        model, part = around, names_in(around, language)
     if is_distributed_by(layout, source.weights):
-        return Storage(model, frozenset(after.tensors))
+        return Storage(language, frozenset(after.tensors))
     if layout == "same":
-        return Storage(model, source.storage.as_is, prefixes)
+        return Storage(model, source.storage.as_is, part or {})
     metas = {n: torch.empty(info.shape, dtype=grown.dtype(n), device="meta") for n, info in after.tensors.items()}
-    published = Storage(model)
+    published = Storage(model, part=part or {})
     try:
-        renamed = frozenset(metas.keys() - published.stored(metas).keys())
-        storage = Storage(model, renamed) if layout == "fused" else published
+        saved = published.stored(metas)
+        renamed = frozenset(name for name in metas if published.named(name) not in saved)
+        storage = replace(published, as_is=renamed) if layout == "fused" else published
         stored = storage.stored(metas)
-        loading = Loading(model, stored)
+        loading = Loading(model, stored, part=part)
         found = {n: t for load in loading.loads for n, t in loading.convert(load, stored.__getitem__).items()}
     except (RuntimeError, ValueError, NotImplementedError) as error:
         _refuse(layout, after, " ".join(str(error).split())[:300] or type(error).__name__)
     strange = [name for name in metas if name not in found or found[name].shape != metas[name].shape]
     if strange or loading.unknown:
         _refuse(layout, after, f"{(*strange, *loading.unknown)[0]} would not come back from it")
-    return replace(storage, prefixes=prefixes)
+    return storage
 
 
 def _refuse(layout: Layout, graph: ModelGraph, why: str) -> NoReturn:

@@ -69,13 +69,14 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
         config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(copy.deepcopy(given))
     except REFUSALS as error:
         _refuse(model_type, error)
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    language = text_part(config) or config
+    if type(language) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         _unknown(model_type)
     limits.check(config)
     if absent := [layer for layer in sections_of(values) if layer >= config.num_hidden_layers]:
         fault = f"`{GROWN}` speaks of layer {absent[0]}, and num_hidden_layers is {config.num_hidden_layers}"
         fail("GROW202", fault, help="leave the section to growc: copy it from a config that growc wrote")
-    return _of_language(config)
+    return language
 
 
 def _refuse_contradictions(model_type: str, given: Mapping[str, Any]) -> None:
@@ -89,17 +90,10 @@ def _refuse_contradictions(model_type: str, given: Mapping[str, Any]) -> None:
             fail("GROW202", f"the {stock} config contradicts itself: {fault}", help="keep one of them")
 
 
-def _of_language(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The text part of a config whose causal language model is built from that part alone, as transformers does."""
-    return config.get_text_config() if has_text_part(type(config)) else config
-
-
-def has_text_part(config_class: type[PreTrainedConfig]) -> bool:
-    """Whether the causal language model of a config class is built from a part of it alone: towers are beside it."""
-    text = cast(Any, config_class).sub_configs.get("text_config")
-    if text is None or text not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        return False
-    return cast(Any, MODEL_FOR_CAUSAL_LM_MAPPING[config_class]).config_class is text
+def text_part(config: PreTrainedConfig) -> PreTrainedConfig | None:
+    """The part of a config that is a causal language model's by itself, if it has one: towers lie around that."""
+    text = getattr(config, "text_config", None) if "text_config" in cast(Any, type(config)).sub_configs else None
+    return text if type(text) in MODEL_FOR_CAUSAL_LM_MAPPING else None
 
 
 def canonical(config: PreTrainedConfig) -> dict[str, Any]:

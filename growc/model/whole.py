@@ -16,8 +16,9 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
 )
 
+from growc.diagnostics import GrowcError
 from growc.files.strict import decoded
-from growc.model.build import NOT_CARRIED, REFUSALS, has_text_part
+from growc.model.build import NOT_CARRIED, REFUSALS, load_config
 from growc.operators.grown_config import GROWN
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ CLASSES = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING
 def is_whole(config: Mapping[str, Any]) -> bool:
     """Whether a config is that of a whole model, of which growc takes the language model."""
     model_type = config["model_type"]
-    return model_type != GROWN and has_text_part(CONFIG_MAPPING[model_type])
+    return model_type != GROWN and type(load_config(config)) is not CONFIG_MAPPING[model_type]
 
 
 def text_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the language model in the words of the file, whether it is a part of that or all of it."""
-    return {**(config.get(TEXT) or {}), "model_type": _text_type(config)} if is_whole(config) else dict(config)
+    if not is_whole(config):
+        return dict(config)
+    return {**(config.get(TEXT) or {}), "model_type": load_config(config).model_type}
 
 
 def text_alone(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,8 +55,13 @@ def text_alone(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def takes(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
-    """Whether the class of a whole model takes a language model of this config: it builds one of its own type."""
-    return text["model_type"] == _text_type(config)
+    """Whether the class of a whole model takes a language model of this config: some take their own type only."""
+    if text["model_type"] == GROWN:
+        return False
+    try:
+        return type(load_config(with_text(config, text))) is CONFIG_MAPPING[text["model_type"]]
+    except GrowcError:
+        return False
 
 
 def with_text(config: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,10 +74,6 @@ def with_text(config: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, A
 
 def _parts(config_class: type[PreTrainedConfig]) -> Mapping[str, type[PreTrainedConfig]]:
     return cast(Any, config_class).sub_configs
-
-
-def _text_type(config: Mapping[str, Any]) -> str:
-    return _parts(CONFIG_MAPPING[config["model_type"]])[TEXT].model_type
 
 
 def other_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -88,3 +92,25 @@ def whole_model(config: Mapping[str, Any]) -> PreTrainedModel | None:
             return model and model._from_config(found.from_dict(given), dtype=torch.float32)  # noqa: SLF001
     except REFUSALS:
         return None
+
+
+def names_in(whole: PreTrainedModel, language: PreTrainedModel) -> dict[str, str] | None:
+    """The names that the tensors of a language model have in the whole, by their own; None if it is no part of that.
+
+    Args:
+        whole: the whole model.
+        language: the language model; either of them, or what it has below its head, is a module of the whole.
+    """
+    known, wanted = whole.state_dict(), language.state_dict()
+    below = getattr(language, language.base_model_prefix, language)
+    for path, module in whole.named_modules():
+        if type(module) is type(language):
+            found = {name: f"{path}.{name}" for name in wanted}
+        elif type(module) is type(below):
+            inside = f"{language.base_model_prefix}."
+            found = {n: f"{path}.{n.removeprefix(inside)}" if n.startswith(inside) else n for n in wanted}
+        else:
+            continue
+        if all(found[name] in known and known[found[name]].shape == tensor.shape for name, tensor in wanted.items()):
+            return found
+    return None

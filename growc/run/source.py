@@ -13,17 +13,22 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.checkpoint.conversion import Loading
+from growc.checkpoint.grown import rows_of
 from growc.checkpoint.rest import sort_out
+from growc.checkpoint.source import FolderTensors
 from growc.checkpoint.training import write_state
+from growc.checkpoint.weights import HubWeights
+from growc.checkpoint.write import shell
 from growc.diagnostics import fail
 from growc.files.atomic import appears
 from growc.files.beside import CONFIG, TRAINING
 from growc.files.folder import read_folder
 from growc.growth.graph import Root
-from growc.model import fetch
+from growc.model import ModelGraph, fetch
 from growc.model.build import canonical, load_config
 from growc.model.module import build_module
 from growc.model.source import read_config
+from growc.model.whole import is_whole
 from growc.run.distribute import named_state
 
 
@@ -66,7 +71,7 @@ def write_source(path: Path, root: Root, base_dir: Path, seed: int) -> None:
                 path.unlink(missing_ok=True)  # a link to a checkpoint that has moved
                 path.symlink_to(training.resolve(), target_is_directory=True)
                 return
-            _write(path, _loaded(folder))
+            _write(path, _of_whole(folder, root.model) if is_whole(source.config) else _loaded(folder))
 
 
 def _loaded(folder: Path) -> PreTrainedModel:
@@ -84,6 +89,18 @@ def _loaded(folder: Path) -> PreTrainedModel:
                 f"the weights in {folder} are not those of its config: {what.removesuffix('_keys')} {shown}",
                 help="put the config and the weights of one model into the folder",
             )
+    return model
+
+
+@torch.no_grad()
+def _of_whole(folder: Path, graph: ModelGraph) -> PreTrainedModel:
+    """The language model in a folder that holds more around it."""
+    model = fresh_model(graph.config, 0)
+    tensors = FolderTensors(HubWeights(read_folder(folder)), shell(graph.config), graph)
+    state = model.state_dict()
+    for name in graph.tensors:
+        rows = tensors.rows(name, torch.arange(rows_of(graph, name)))
+        state[name].copy_(rows.view_as(state[name]))
     return model
 
 

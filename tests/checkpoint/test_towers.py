@@ -73,6 +73,26 @@ def test_the_whole_folder_comes_back(tmp_path: Path, family: str, fused: bool) -
     torch.testing.assert_close(logits(loaded(there.grown)), text_logits(there.grown), rtol=0, atol=1e-6)
 
 
+def test_a_whole_that_is_its_own_causal_model(tmp_path: Path) -> None:
+    """AutoModelForCausalLM makes the whole of Gemma 4, whose experts a field of its text_config counts."""
+    there = whole(tmp_path, "gemma4", FREE | {"router": {"init": "copy"}})
+    assert {warning.code for warning in there.grow()} <= {"GROW406"}
+    before = read(there.source)
+    assert_carried(there.grown, {name: t for name, t in before.items() if not is_text("gemma4", name)})
+    assert before.keys() == read(there.grown).keys()
+    assert loaded(there.grown).config.text_config.num_experts == 16
+
+
+def test_a_dense_language_model_becomes_a_mixture_in_a_whole_that_takes_any(tmp_path: Path) -> None:
+    """Mistral 3 builds its language model by the type in its text_config; it has no causal class itself."""
+    there = whole(tmp_path, "mistral3", {"op": "sparse_upcycling", "experts": 4})
+    assert there.grow() == []
+    assert_carried(there.grown, {n: t for n, t in read(there.source).items() if not is_text("mistral3", n)})
+    assert config(there.grown)["text_config"]["model_type"] == "mixtral"
+    assert config(there.grown)["model_type"] == "mistral3"
+    torch.testing.assert_close(logits(loaded(there.grown)), logits(loaded(there.source)), rtol=0, atol=2e-5)
+
+
 @mixtures
 def test_its_language_model_is_the_one_that_grows_in_memory(tmp_path: Path, family: str) -> None:
     there = whole(tmp_path, family, FREE | {"router": {"init": "split"}})

@@ -31,6 +31,8 @@ QWEN: dict[str, Any] = {
     "tie_word_embeddings": False,
 }  # fmt: skip
 
+TIED = {key: value for key, value in SIZES.items() if key != "tie_word_embeddings"}
+
 WHOLES: dict[str, dict[str, Any]] = {
     "qwen3_5_moe": QWEN | {
         "model_type": "qwen3_5_moe",
@@ -56,9 +58,33 @@ WHOLES: dict[str, dict[str, Any]] = {
         },
         "boi_token_index": 250, "eoi_token_index": 251, "image_token_index": 252,
     },
+    "gemma4": {
+        "model_type": "gemma4",
+        "text_config": TIED | {
+            "model_type": "gemma4_text", "intermediate_size": 48, "pad_token_id": 0, "enable_moe_block": True,
+            "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 16, "hidden_size_per_layer_input": 0,
+            "num_kv_shared_layers": 0, "global_head_dim": 8, "layer_types": ["sliding_attention", "full_attention"],
+        },
+        "vision_config": {
+            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+            "head_dim": 8, "intermediate_size": 16, "patch_size": 4,
+        },
+    },
+    "mistral3": {
+        "model_type": "mistral3",
+        "text_config": SIZES | {"model_type": "mistral", "intermediate_size": 48},
+        "vision_config": {
+            "model_type": "pixtral", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 16, "patch_size": 4, "image_size": 16, "head_dim": 8,
+        },
+        "tie_word_embeddings": False,
+    },
 }  # fmt: skip
 
-TEXT_OF = {"qwen3_5_moe": "model.language_model.", "qwen3_5": "model.language_model.", "llama4": "language_model."}
+TEXT_OF = {
+    "qwen3_5_moe": "model.language_model.", "qwen3_5": "model.language_model.", "llama4": "language_model.",
+    "gemma4": "model.language_model.", "mistral3": "language_model.",
+}  # fmt: skip
 """How the names of the language model begin on disk."""
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from tests.checkpoint.folders import place
+from tests.checkpoint.folders import place, read
 from tests.checkpoint.test_prediction_layers import config, with_prediction
 from tests.checkpoint.wholes import whole
 from tests.command_line import growc
@@ -71,16 +72,25 @@ def test_a_run_says_so_and_promises_no_prediction_layers(predicting: Path) -> No
         assert "multi-token" in json.loads((checkpoint / "growth.json").read_text())["left_behind"][0]
 
 
-@pytest.mark.parametrize("family", ["llama4", "qwen3_5_moe"])
-def test_a_run_of_a_whole_model_saves_its_language_model(tmp_path: Path, family: str) -> None:
-    whole(tmp_path, family)
-    said = tiny.run(spec(tmp_path), tmp_path / "run")
+DENSE = [STAGES[0], {"name": "upcycle", "grow": [{"op": "sparse_upcycling", "experts": 4}]}]
+
+
+@pytest.mark.parametrize(("family", "stages"), [("llama4", STAGES), ("qwen3_5_moe", STAGES), ("mistral3", DENSE)])
+def test_a_run_of_a_whole_model_saves_its_language_model(
+    tmp_path: Path, family: str, stages: list[dict[str, Any]]
+) -> None:
+    there = whole(tmp_path, family)
+    said = tiny.run(spec(tmp_path, *stages), tmp_path / "run")
     assert "GROW218" in said
     checkpoint = tmp_path / "run/stages/upcycle/checkpoint"
     loaded(checkpoint)
     text = config(tmp_path / "source")["text_config"]
     written = config(checkpoint)
-    assert written["model_type"] == text["model_type"]
+    assert written["model_type"] == ("mixtral" if family == "mistral3" else text["model_type"])
+    (first,) = (path for path in (tmp_path / "run/source").iterdir() if path.is_dir())
+    state, disk = tiny.tensors(first), read(there.source)
+    (embeddings,) = (tensor for name, tensor in disk.items() if name.endswith("embed_tokens.weight"))
+    assert torch.equal(state["model.model.embed_tokens.weight"], embeddings)
     assert "vision_config" not in written
     assert text.keys() <= written.keys()
     assert "vision_config" in json.loads((checkpoint / "growth.json").read_text())["left_behind"][0]
