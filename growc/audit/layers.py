@@ -18,7 +18,7 @@ def spoken_of(step: Step[Any], site: MoeSite) -> tuple[str, ...]:
     The shapes of models of other sizes say which they are, and the trace must know each of them for what it is.
     """
     bias = (site.selection_bias,) if site.selection_bias else ()
-    known = (*site.expert_tensors, *site.router_rows, *bias)
+    known = (*site.expert_tensors, *site.router_rows, *bias, *site.per_expert)
     check_known(step.before, site.layer, frozenset(known))
     return known
 

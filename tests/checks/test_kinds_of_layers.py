@@ -45,6 +45,20 @@ MIXTURES: dict[str, dict[str, Any]] = {
     # a selection bias that the block gives to its router
     "hy_v3": {**EXPERTS, "model_type": "hy_v3", "num_local_experts": 8},
     "minimax_m2": dict(LAYERS, model_type="minimax_m2", num_local_experts=8, num_experts_per_tok=2),
+    # a scale of each expert's gate, beside the router's rows
+    "gemma4_text": dict(
+        LAYERS,
+        model_type="gemma4_text",
+        moe_intermediate_size=16,
+        num_experts=8,
+        top_k_experts=2,
+        enable_moe_block=True,
+        hidden_size_per_layer_input=0,
+        num_kv_shared_layers=0,
+        sliding_window=16,
+        layer_types=SLIDING,
+        global_head_dim=8,
+    ),
     # a router that is built in float32, whatever dtype is asked for
     "hunyuan_v1_moe": dict(LAYERS, model_type="hunyuan_v1_moe", num_experts=8, moe_topk=2),
 }
