@@ -93,9 +93,24 @@ def holding(graph: ModelGraph, mixture: Mixture, *, stock: bool = True) -> Holdi
             holder = find(key, mixture.gates)
         for config in holder.configs(graph, mixture) if holder else ():
             held = _inspected(config)
-            if holder and held and tuple(s.layer for s in held.moe if s.layer in mixture.layers) == mixture.layers:
+            if (
+                holder
+                and held
+                and tuple(s.layer for s in held.moe if s.layer in mixture.layers) == mixture.layers
+                and _alike(graph, held, mixture.layers)
+            ):
                 return Holding(held.config, holder.order, holder.stock, {s.layer: s.router for s in held.moe})
     return None
+
+
+def _alike(dense: ModelGraph, held: ModelGraph, layers: tuple[int, ...]) -> bool:
+    """Whether a class tells no layers apart that are alike in the dense model, but for those that have experts.
+
+    A family may have windows, or positions, in some layers by a rule of its own.
+    """
+    kinds: dict[tuple[str, bool], str] = {}
+    pairs = zip(dense.blocks.letters, held.blocks.letters, strict=True)
+    return all(kinds.setdefault((kind, i in layers), found) == found for i, (kind, found) in enumerate(pairs))
 
 
 @contextmanager
@@ -221,7 +236,11 @@ def _computes(holder: Holder, dense: ModelGraph, gates: Gates) -> bool:
     def same(experts: int, top_k: int) -> bool:
         configs = holder.configs(dense, Mixture(layers, experts, top_k, networks[0].width, gates))
         held = next((found for config in configs if (found := _inspected(config)) and found.moe), None)
-        return held is not None and computes_the_same(dense, networks, held, holder.order)
+        return (
+            held is not None
+            and computes_the_same(dense, networks, held, holder.order)
+            and within_reach(held) == held.config  # else it has a window that the dense model does not know
+        )
 
     return same(2, 2) and same(4, 2) == (gates == "renormalised")
 

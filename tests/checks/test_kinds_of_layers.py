@@ -36,6 +36,8 @@ DENSE: dict[str, dict[str, Any]] = {
     "olmo3": dict(LAYERS, model_type="olmo3", sliding_window=16, layer_types=SLIDING),
     # every fourth layer has no rotary positions
     "smollm3": dict(LAYERS, model_type="smollm3", no_rope_layers=[1, 1, 1, 0]),
+    # the class with its tensors and experts, cohere2_moe, has windows, and no positions in every fourth layer
+    "cohere": {key: value for key, value in LAYERS.items() if key != "head_dim"} | {"model_type": "cohere"},
     "gemma3_text": dict(LAYERS, model_type="gemma3_text", sliding_window=16, layer_types=SLIDING),
 }
 MIXTURES: dict[str, dict[str, Any]] = {
