@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.audit.readings import READ
+from growc.checkpoint.training import State, write_state
+from growc.files.beside import TRAINING
 from growc.growth.rewrite import rewrite
 from growc.model import ModelGraph, inspect
-from growc.model.build import load_config
+from growc.model.build import canonical, load_config
 from growc.operators import operator
 from growc.operators.example import examples
 from growc.operators.experts import EXPERT_INITS
@@ -30,16 +32,20 @@ DENSE_FAMILIES = tuple(family for family in FAMILIES if family not in MOE_FAMILI
 
 @dataclass(frozen=True)
 class Scene:
-    """Operators in a row, each its YAML, on a tiny model of `family` that was grown before by `grown_by`."""
+    """Operators in a row, each its YAML, on a tiny model of `family` that was grown before by `grown_by`.
+
+    It is `trained` if its folder has the state of an optimizer, here of Adam.
+    """
 
     name: str
     family: str
     operators: tuple[Mapping[str, Any], ...]
     grown_by: tuple[Mapping[str, Any], ...] = ()
     dtype: str = "fp32"
+    trained: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name} on {self.family} in {self.dtype}"
+        return f"{self.name} on {self.family} in {self.dtype}{', trained' if self.trained else ''}"
 
     @property
     def model(self) -> ModelGraph:
@@ -58,7 +64,8 @@ class Scene:
 
     def spec(self, root: Path) -> Path:
         """A spec of the growth, in a folder that has the source too; both are written at the first call."""
-        folder = root / f"{self.family}-{self.dtype}-{abs(hash(json.dumps(self.grown_by)))}"
+        before = abs(hash(json.dumps(self.grown_by)))
+        folder = root / f"{self.family}-{self.dtype}-{before}{'-trained' * self.trained}"
         if not folder.exists():
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(load_config(self.model.config), dtype=DTYPES[self.dtype])
@@ -67,11 +74,28 @@ class Scene:
                     if tensor.is_floating_point():  # norms and biases too get numbers that tell rows apart
                         tensor.add_(torch.randn(tensor.shape) * 0.1)
             model.save_pretrained(folder / "source")
+            if self.trained:
+                _write_state(folder / "source", model)
         path = folder / f"{abs(hash(json.dumps(self.operators)))}.growth.yaml"
         stages = [{"name": "grow", "grow": list(self.operators)}]
         spec = {"growth": 1, "name": "spoilt", "model": {"path": "source"}, "stages": stages}
         path.write_text(json.dumps(spec), encoding="utf-8")
         return path
+
+
+def _write_state(folder: Path, model: PreTrainedModel) -> None:
+    """A training state with numbers that tell all rows apart."""
+    (folder / TRAINING).mkdir()
+    weights = {name: tensor.float() + 1e-4 * torch.randn(tensor.shape) for name, tensor in model.state_dict().items()}
+    optimizer: State = {
+        name: {
+            "exp_avg": torch.randn(tensor.shape),
+            "exp_avg_sq": torch.rand(tensor.shape),
+            "step": torch.tensor(float(1 + number % 7)),
+        }
+        for number, (name, tensor) in enumerate(model.named_parameters())
+    }
+    write_state(folder / TRAINING, weights, canonical(model.config), optimizer, "key", "node", 4, 1024, alone=True)
 
 
 def offline(op: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -147,6 +171,34 @@ def chains() -> Iterator[Scene]:
         yield Scene("mixed and noisy", family, ({"op": "drop_upcycling", "experts": 4}, noisy), (), "bf16")
 
 
+def states() -> Iterator[Scene]:
+    """Growths of folders with the state of an optimizer, in all ways that operators have to grow it."""
+    uneven: dict[str, Any] = {"op": "expert_upcycling", "allocation": {"rule": "explicit", "replicas": EXPLICIT[2]}}
+    scaled = {"op": "expert_upcycling", "top_k": "scale", "router": {"init": "copy"}}
+    copies = {**uneven, "routing": "exclusive", "router": {"init": "copy"}}
+    for number, state in enumerate(("gradient", "consistent", "copy", "reset", "reset_copies", "scale")):
+        family = ("glm4_moe", "gpt_oss")[number % 2]
+        yield Scene(f"state: {state}", family, ({**uneven, "optimizer_state": state},), trained=True)
+        if state != "scale":
+            merges = {"op": "merge_duplicates", "optimizer_state": state}
+            yield Scene(f"state: {state}, merged", family, ({**copies, "optimizer_state": state}, merges), trained=True)
+    for init in ("interpolate", "drop", "shuffle", "svd_perturb", "random"):
+        state = "interpolate" if init == "interpolate" else "gradient"
+        start = {"experts": {"init": init}, "router": {"init": "interpolate"}, "optimizer_state": state}
+        yield Scene(f"state: {init}", "gpt_oss", ({**uneven, **start},), trained=True)
+    for family in ("gpt_oss", "llama4_text"):
+        yield Scene("state: scaled top-k", family, (scaled,), trained=True)
+    merged = {"op": "merge_duplicates", "factor": 2, "top_k": "scale"}
+    yield Scene("state: scaled top-k, merged", "llama4_text", (scaled, merged), trained=True)
+    for op in READ:
+        for name, example in examples(op).items():
+            settings = offline(op, example.settings)
+            if op in ("expert_upcycling", "merge_duplicates") or settings is None:
+                continue
+            family = "glm4_moe" if example.source == "mixture" else ("gpt2", "qwen3")[len(name) % 2]
+            yield Scene(f"state: {op}, {name}", family, ({"op": op, **settings},), example.grown_by, trained=True)
+
+
 def all_scenes() -> list[Scene]:
     """All of them that no operator refuses."""
-    return [scene for scene in (*listed(), *starts(), *chains()) if scene.grows()]
+    return [scene for scene in (*listed(), *starts(), *chains(), *states()) if scene.grows()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from growc.growth.rewrite import Rewrite
+from growc.operators.operator import Moments
 from growc.programs import (
     Add,
     Apply,
@@ -42,8 +43,13 @@ class Fault:
         return f"{self.kind} in {self.tensor}\n  {self.before}\n  {self.after}"
 
 
-def spoilt(step: Rewrite, rng: Random) -> tuple[Rewrite, Fault]:
-    """The rewrite, whose late vectors are bound, with one fault in the program of one tensor."""
+def spoilt(step: Rewrite, rng: Random, *, trained: bool) -> tuple[Rewrite, Fault]:
+    """The rewrite, whose late vectors are bound, with one fault in the program of one tensor.
+
+    Where an optimizer's state is grown too, the fault may be in the program of one of its moments.
+    """
+    if trained and rng.random() < 0.7:
+        return _spoilt_moments(step, rng)
     shapes = {name: info.shape for name, info in step.read.items()}
     changed = [name for name, program in step.programs.items() if program != Source(name)]
     faults: list[tuple[str, Expr]] = []
@@ -56,6 +62,27 @@ def spoilt(step: Rewrite, rng: Random) -> tuple[Rewrite, Fault]:
     other = rng.choice([expr for each, expr in faults if each == kind])
     fault = Fault(name, kind, repr(step.programs[name]), repr(other))
     return replace(step, programs={**step.programs, name: other}), fault
+
+
+def _spoilt_moments(step: Rewrite, rng: Random) -> tuple[Rewrite, Fault]:
+    shapes = {name: info.shape for name, info in step.read.items()}
+    plain = {name for name, each in step.moments.items() if each.first == Source(name)}
+    others = sorted({name for name, info in step.grown.tensors.items() if info.kind == "parameter"} - plain)
+    name = rng.choice(others if others and rng.random() < 0.9 else sorted(plain or others))
+    right = step.moments[name]
+    if right.first is None or right.second is None or not right.keep_step:
+        alike = Source(name) if shapes.get(name) == step.grown.tensors[name].shape else None
+        wrong, kind = Moments(alike, alike, keep_step=alike is not None), "state that is kept"
+    else:
+        faults = [("state that is lost", Moments(None, None, keep_step=False))]
+        faults += [(f"first: {kind}", replace(right, first=e)) for kind, e in _faults(right.first, shapes, rng)]
+        faults += [(f"second: {kind}", replace(right, second=e)) for kind, e in _faults(right.second, shapes, rng)]
+        if right.first != right.second:
+            faults.append(("second: as the first", replace(right, second=right.first)))
+        kind = rng.choice(sorted({kind for kind, _ in faults}))
+        wrong = rng.choice([each for other, each in faults if other == kind])
+    fault = Fault(name, kind, repr(right), repr(wrong))
+    return replace(step, moments={**step.moments, name: wrong}), fault
 
 
 def _faults(expr: Expr, shapes: Shapes, rng: Random) -> Iterator[tuple[str, Expr]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 
 from growc.audit.record import recorded_replicas, recorded_scores
@@ -24,7 +25,7 @@ def replicas(step: Step[ExpertUpcycling], site: MoeSite) -> list[int]:
         case Explicit():
             wanted = list(rule.replicas)
         case _:
-            scores = recorded_scores(step, site.layer, expert_scores(step, site, rule.score, rule.over))
+            scores = recorded_scores(step, site.layer, partial(expert_scores, step, site, rule.score, rule.over))
             size = experts // site.routing_groups  # siblings stay in the routing group of their source
             wanted = [
                 1 + copies

@@ -6,18 +6,20 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from growc.audit.beside import differences_beside
 from growc.audit.compare import MOST, differences
 from growc.audit.fault import refuse
 from growc.audit.readings import READ, reading
 from growc.audit.record import check_settings
 from growc.audit.rows import AsTold, InFolder, Rows
 from growc.audit.step import Step
+from growc.audit.training import training_differences
 from growc.checkpoint.distributed import read_distributed
 from growc.checkpoint.lineage import LINEAGE
 from growc.checkpoint.request import Request
@@ -53,34 +55,39 @@ def audit(request: Request, grown: Path) -> tuple[Diagnostic, ...]:
     if unread := [step.operator.op for step in node.rewrites if step.operator.op not in READ]:
         return (_unread(unread[0]),)
     length = node.before.cost.sequence_length
-    source = _tensors(request.source, inspect(read_config(request.source / CONFIG), length))
-    found = _tensors(grown, inspect(read_config(grown / CONFIG), length))
-    wanted = _read(node, read_config(grown / LINEAGE), source)
+    source, found = _tensors(request.source, length), _tensors(grown, length)
+    steps, wanted = _read(node, read_config(grown / LINEAGE), source)
     _check_model(wanted.graph, found.graph)
-    if told := tuple(islice(differences(found, wanted), MOST)):
+    config, text_only = read_config(grown / CONFIG), request.text_only
+    beside = differences_beside(source.tensors, found.tensors, config, text_only=text_only)
+    training = training_differences(request.source, grown, steps)
+    if told := tuple(islice(chain(differences(found, wanted, found.graph.tensors), beside, training), MOST)):
         raise GrowcError(told)
     return ()
 
 
-def _tensors(folder: Path, graph: ModelGraph) -> InFolder:
+def _tensors(folder: Path, length: int) -> InFolder:
+    config = read_config(folder / CONFIG)
+    graph = inspect(config, length)
     weights = read_distributed(folder, graph) if is_distributed(folder) else HubWeights(read_folder(folder))
-    return InFolder(FolderTensors(weights, shell(graph.config), graph), graph)
+    return InFolder(FolderTensors(weights, shell(config), graph), graph)
 
 
-def _read(node: GrowNode, lineage: dict[str, Any], source: Rows) -> Rows:
-    """What the growths of a stage, one on the other, make of the source's tensors."""
+def _read(node: GrowNode, lineage: dict[str, Any], source: Rows) -> tuple[list[Step[Any]], Rows]:
+    """The growths of a stage, the first one first, and what they make of the source's tensors, one on the other."""
     records: list[dict[str, Any]] = lineage["operators"]
     if len(records) != len(node.rewrites):
         refuse(f"growth.json tells of {len(records)} operators, and the stage has {len(node.rewrites)}")
+    steps: list[Step[Any]] = []
     for index, (planned, record) in enumerate(zip(node.rewrites, records, strict=True)):
         operator, before = planned.operator, source.graph
         replicas = {int(layer): tuple(counts) for layer, counts in record["replicas"].items()}
         after = inspect(operator.config(before, replicas), before.cost.sequence_length)
         seed = f"{node.training.seed}/{node.stage}/{index}"
-        step = Step(operator, seed, before, after, source, record)
-        check_settings(step)
-        source = AsTold(reading(operator.op)(step), source, after)
-    return source
+        steps.append(Step(operator, seed, before, after, source, record))
+        check_settings(steps[-1])
+        source = AsTold(reading(operator.op)(steps[-1]), source, after)
+    return steps, source
 
 
 def _check_model(wanted: ModelGraph, found: ModelGraph) -> None:

@@ -1,11 +1,11 @@
-"""A grown folder compared with its reading, tensor by tensor and row by row."""
+"""Grown tensors compared with their reading, tensor by tensor and row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from growc.audit.fault import fault
-from growc.audit.rows import AsTold, InFolder, Rows, count, row
+from growc.audit.rows import AsTold, Rows, count, row
 from growc.audit.value import Value, difference
 from growc.diagnostics import Diagnostic
 
@@ -15,18 +15,26 @@ MOST = 8
 """Tensors of which a difference is told."""
 
 
-def differences(grown: InFolder, wanted: Rows) -> Iterator[Diagnostic]:
-    """The first difference of every tensor of the grown folder from what it must hold."""
-    for name, info in grown.graph.tensors.items():
+def differences(grown: Rows, wanted: Rows, names: Iterable[str], called: str = "{}") -> Iterator[Diagnostic]:
+    """The first difference of every tensor of these names from what it must hold.
+
+    Args:
+        grown: what was written.
+        wanted: the reading.
+        names: of tensors of the grown model.
+        called: what a tensor of a name is called in what is told.
+    """
+    for name in names:
+        info = grown.graph.tensors[name]
         if name not in wanted.graph.tensors or wanted.graph.tensors[name].shape != info.shape:
-            yield fault(f"{name} has the shape {list(info.shape)}, which no reading speaks of")
+            yield fault(f"{called.format(name)} has the shape {list(info.shape)}, which no reading speaks of")
         elif (found := grown.dtype(name)) != (dtype := wanted.dtype(name)):
-            yield fault(f"{name} is stored as {found}, and must be {dtype}")
-        elif (message := _difference(grown, wanted, name)) is not None:
+            yield fault(f"{called.format(name)} is stored as {found}, and must be {dtype}")
+        elif (message := _difference(grown, wanted, name, called.format(name))) is not None:
             yield fault(message)
 
 
-def _difference(grown: InFolder, wanted: Rows, name: str) -> str | None:
+def _difference(grown: Rows, wanted: Rows, name: str, called: str) -> str | None:
     rows, info = count(grown.graph, name), grown.graph.tensors[name]
     by_row = isinstance(wanted, AsTold) and name in wanted.spoken
     at_once = 1 if by_row else max(1, AT_ONCE * rows // max(1, info.size * grown.dtype(name).itemsize))
@@ -35,10 +43,10 @@ def _difference(grown: InFolder, wanted: Rows, name: str) -> str | None:
         value = row(wanted, name, start) if by_row else wanted.rows(name, block)
         found = row(grown, name, start).tensor if by_row else grown.rows(name, block).tensor
         if found.shape != value.tensor.shape:
-            return f"row {start} of {name} has the shape {list(found.shape)}, and {value.says} another"
+            return f"row {start} of {called} has the shape {list(found.shape)}, and {value.says} another"
         if (place := difference(found, value)) is not None:
             each = max(1, found.numel() // len(block))
-            return _told(name, start + place // each, place % each, found.flatten()[place].item(), value, place)
+            return _told(called, start + place // each, place % each, found.flatten()[place].item(), value, place)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from growc.audit.fault import refuse
@@ -23,13 +23,15 @@ def recorded_replicas(step: Step[Any], layer: int, wanted: list[int]) -> list[in
     return wanted
 
 
-def recorded_scores(step: Step[Any], layer: int, wanted: Sequence[float]) -> list[float]:
-    """The scores that the record has for a layer, which must be these up to rounding (GROW665).
+def recorded_scores(step: Step[Any], layer: int, find: Callable[[], Sequence[float]]) -> list[float]:
+    """The scores that the record has for a layer, which must be those found up to rounding (GROW665).
 
     Those of the record break ties: sums that are taken in another order may turn them.
     """
     told = step.record.get("scores", {}).get(str(layer), [])
-    close = CLOSE if isinstance(step.source, InFolder) else ROUNDED
+    if step.settled:
+        return list(told)
+    wanted, close = find(), CLOSE if isinstance(step.source, InFolder) else ROUNDED
     if len(told) != len(wanted) or any(abs(a - b) > close * abs(b) for a, b in zip(told, wanted, strict=True)):
         refuse(f"growth.json says that the scores of layer {layer} are {_short(told)}, and they are {_short(wanted)}")
     return list(told)

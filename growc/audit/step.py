@@ -27,7 +27,8 @@ class Step(Generic[Kind_co]):
     """An operator with its settings on a model.
 
     `before` and `after` are the models, traced, and `source` has the tensors of the first. `seed` is the one of the
-    step, which is put before that of every draw. `record` is what `growth.json` says of the step.
+    step, which is put before that of every draw. `record` is what `growth.json` says of the step; what it decides by
+    scores is `settled` where the tensors at hand are not those that were scored.
     """
 
     operator: Kind_co
@@ -36,6 +37,7 @@ class Step(Generic[Kind_co]):
     after: ModelGraph
     source: Rows
     record: Mapping[str, Any]
+    settled: bool = False
     _kept: dict[str, Any] = field(default_factory=dict[str, Any], init=False)
 
     def once(self, name: str, make: Callable[[], Made]) -> Made:

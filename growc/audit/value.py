@@ -44,7 +44,7 @@ class Value:
             return self
         low, high = (self.tensor - self.slack).to(dtype), (self.tensor + self.slack).to(dtype)
         rounded = self.tensor.to(dtype)
-        if torch.equal(low, high):
+        if torch.equal(low, high) and bool(rounded.all()):  # a zero may have either sign
             return Value(rounded, self.says)
         return Value(rounded.double(), self.says, high.double() - low.double())
 
@@ -105,7 +105,8 @@ def _half_steps(exact: Tensor, dtype: torch.dtype) -> Tensor:
     """Half of the distance between the numbers of `dtype` around each of these."""
     limits = torch.finfo(dtype)
     exponents = torch.frexp(exact).exponent.double()  # |x| is in [2^(e-1), 2^e)
-    return (limits.eps * 2.0 ** (exponents - 2)).clamp(min=limits.tiny * limits.eps / 2)
+    steps = limits.eps * 2.0 ** (exponents - 2) * (exact != 0)
+    return steps.clamp(min=limits.tiny * limits.eps / 2)
 
 
 def _bits(tensor: Tensor) -> Tensor:

@@ -44,8 +44,10 @@ class _Unpickler(pickle.Unpickler):
 class ShardsReader(FileSystemReader):
     """torch's reader of shards in a folder, for folders that somebody else may have filled.
 
-    Shards themselves are read by torch with `weights_only`.
+    Shards themselves are read by torch with `weights_only`. The index is read once, however many tensors are.
     """
+
+    _index: Metadata | None = None
 
     @override
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
@@ -55,12 +57,17 @@ class ShardsReader(FileSystemReader):
             OSError: it cannot be read.
             pickle.UnpicklingError: it asks for what no index needs, or is damaged.
         """
+        if self._index is None:
+            self._index = self._read_index()
+        self._index.storage_meta = self._index.storage_meta or StorageMeta()
+        self._index.storage_meta.load_id = self.load_id
+        return self._index
+
+    def _read_index(self) -> Metadata:
         found = _Unpickler(io.BytesIO(read_bytes(Path(self.path) / INDEX))).load()
         if not isinstance(found, Metadata) or not isinstance(found.storage_data, dict):
             raise pickle.UnpicklingError("it is no index of shards")
         for info in found.storage_data.values():
             if Path(info.relative_path).name != info.relative_path:
                 raise pickle.UnpicklingError(f"it names the file {info.relative_path!r}, which is not beside it")
-        found.storage_meta = found.storage_meta or StorageMeta()
-        found.storage_meta.load_id = self.load_id
         return found

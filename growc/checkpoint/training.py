@@ -85,14 +85,15 @@ def read_content(path: Path, content: dict[str, Any]) -> None:
     _quietly(load_shards, content, storage_reader=ShardsReader(path / SHARDS))
 
 
-def read_tensor(path: Path, key: str) -> Tensor:
+def read_tensor(path: Path, key: str, reader: ShardsReader | None = None) -> Tensor:
     """One tensor of the state at `path`, whole, whatever layout wrote it; one process alone.
 
     Args:
         path: the state.
         key: `model.NAME` or `optimizer.NAME.MOMENT`.
+        reader: of its shards, for whoever reads many tensors: it has read their index.
     """
-    reader = ShardsReader(path / SHARDS)
+    reader = reader or ShardsReader(path / SHARDS)
     entry: Any = reader.read_metadata().state_dict_metadata[key]
     content = {key: torch.empty(entry.size, dtype=entry.properties.dtype)}
     _quietly(load_shards, content, storage_reader=reader, no_dist=True)

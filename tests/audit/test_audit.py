@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.spoilt_growths.growing import Outcome, grown, spoilt_growth
-from benchmarks.spoilt_growths.scenes import DENSE_FAMILIES, Scene, chains, listed, starts
+from benchmarks.spoilt_growths.scenes import DENSE_FAMILIES, Scene, chains, listed, starts, states
 from growc.audit.audit import audit
 from growc.audit.readings import READ
 from growc.checkpoint import command
@@ -24,6 +25,7 @@ from growc.checkpoint.request import Request
 from growc.diagnostics import Diagnostic, GrowcError, Severity
 from growc.model import inspect
 from growc.operators import OPERATORS, operator
+from tests.checkpoint.wholes import whole
 
 COPIES = {"op": "expert_upcycling", "routing": "exclusive", "router": {"init": "copy"}}
 
@@ -178,3 +180,38 @@ def test_an_audit_in_another_process(root: Path) -> None:
     assert [told.code for told in raised.value.diagnostics] == ["GROW665"]
     assert not request.to.exists()
     assert not request.to.with_name("elsewhere.partial").exists()
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [COPIES | {"routing": "free"}, {"op": "expert_pruning", "choose": {"by": "explicit", "kept": [0, 5, 6, 7]}}],
+)
+def test_towers_stay_byte_by_byte(tmp_path: Path, operator: dict[str, Any]) -> None:
+    there = whole(tmp_path, "llama4", operator)
+    request = Request(there.spec, "upcycle", there.source, there.grown)
+    command.grow(request, prepare, audit=audit)
+    tensors = load_file(there.grown / "model.safetensors")
+    name = next(name for name in sorted(tensors) if "vision" in name)
+    tensors[name].view(torch.int32).view(-1)[0] ^= 1
+    save_file(tensors, there.grown / "model.safetensors", {"format": "pt"})
+    assert f"{name} is not what it is in the source, bit by bit" in _refused(request, there.grown)
+    del tensors[name]
+    save_file(tensors, there.grown / "model.safetensors", {"format": "pt"})
+    assert f"{name}, of another part of the model, was left behind" in _refused(request, there.grown)
+
+
+STATES = [
+    "state: scaled top-k",
+    "state: sparse_upcycling, alternate",
+    *(pytest.param(f"state: {name}", marks=pytest.mark.slow) for name in ("gradient", "reset_copies", "copy, merged")),
+]
+"""Ways to grow an optimizer's state, each another."""
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_the_state_of_an_optimizer_is_held_to_what_is_declared(root: Path, name: str) -> None:
+    scene = next(scene for scene in states() if scene.name == name)
+    assert grown(scene, root) is None
+    spoilt = (spoilt_growth(scene, root, Random(f"{name}/{number}")) for number in count())
+    outcome, fault, _ = next(found for found in spoilt if found[0] is not Outcome.EQUAL)
+    assert outcome is Outcome.REFUSED, fault

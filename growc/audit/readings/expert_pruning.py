@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from growc.audit.layers import spoken_of
 from growc.audit.record import recorded_replicas, recorded_scores
@@ -37,7 +38,7 @@ def kept(step: Step[ExpertPruning], site: MoeSite) -> list[int]:
     if step.operator.drop == 0:
         return list(range(experts))
     assert not isinstance(choose, ByReconstruction), "what needs a run is refused before"
-    scores = recorded_scores(step, site.layer, expert_scores(step, site, choose.score, choose.over))
+    scores = recorded_scores(step, site.layer, partial(expert_scores, step, site, choose.score, choose.over))
     size = experts // groups
     best = [
         sorted(range(start, start + size), key=lambda i: -scores[i])[: left // groups]

@@ -44,15 +44,17 @@ def _shared(step: Step[ExpertSlimming], site: MoeSite) -> list[FfnSite]:
 
 def _kept(step: Step[ExpertSlimming], site: MoeSite, shared: Sequence[FfnSite]) -> list[list[int]]:
     """The units that each expert of a layer keeps; `growth.json` must say the same."""
+    told: list[list[int]] = step.record.get("units", {}).get(str(site.layer), [])
+    if step.settled:
+        return told
     scores = unit_scores(step, site, shared, step.operator.choose.score)
     share = max(1, round(step.operator.share * site.width)) / site.width
     kept = [_best(row, round(share * len(row))) for row in scores]
-    told: list[list[int]] = step.record.get("units", {}).get(str(site.layer), [])
     same = len(told) == len(kept) and all(map(_as_good, scores, kept, told))
     if not same:
         refuse(f"growth.json says that experts of layer {site.layer} keep the units {told}, and they keep {kept}")
     shares = [sum(row[unit] for unit in units) / (sum(row) or 1.0) for row, units in zip(scores, told, strict=True)]
-    recorded_scores(step, site.layer, shares)
+    recorded_scores(step, site.layer, lambda: shares)
     return told
 
 

@@ -26,11 +26,13 @@ def read(step: Step[ExpertUpcycling]) -> Reading:
 
 
 def _told(tensor: Copied) -> Told:
-    of_expert, by = tensor.name in tensor.site.expert_tensors, _divisor(tensor)
+    of_expert, by = tensor.name in tensor.site.expert_tensors, divisor_of(tensor)
 
     def row(number: int) -> Value:
         slot = tensor.slots[number]
-        if not of_expert:
+        if tensor.name in tensor.site.per_expert:
+            start = tensor.own(slot)
+        elif not of_expert:
             start = copy_of_router(tensor, slot)
         else:
             start = copy_of_expert(tensor, slot) if slot.turn else tensor.own(slot)
@@ -39,7 +41,7 @@ def _told(tensor: Copied) -> Told:
     return Told(tensor.step.source.dtype(tensor.name), row)
 
 
-def _divisor(tensor: Copied) -> int:
+def divisor_of(tensor: Copied) -> int:
     """By what a tensor is divided where the top-K grows with the experts, and all siblings are chosen together.
 
     The gates of siblings add up to their source's, or each is as large as it; then what they weigh must be smaller.

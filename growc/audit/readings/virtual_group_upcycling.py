@@ -13,12 +13,12 @@ def read(step: Step[VirtualGroupUpcycling]) -> Reading:
     shards = step.operator.granularity
 
     def expert(place: Place, number: int) -> Value:
-        return place.expert(number % shards, shards, _scales(step.operator, place))
+        return place.expert(number % shards, shards, scales_of(step.operator, place))
 
     return read_dense(step, expert, drawn_router(step, shards))
 
 
-def _scales(how: VirtualGroupUpcycling, place: Place) -> list[float]:
+def scales_of(how: VirtualGroupUpcycling, place: Place) -> list[float]:
     """The factors on the parts in one expert tensor that make up for small gates.
 
     Gates of a token sum to 1, or near even routing to K/E. A group of shards gets one share of that for each of its
