@@ -6,6 +6,7 @@ It needs torch and transformers; `growc.files` does the rest, and needs neither.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -92,13 +93,15 @@ def prepare(request: Request, aside: Path) -> tuple[Diagnostic, ...]:
     stays = around(tensors, source.config, graph, after, distributed=distributed, text_only=request.text_only)
     storage = storage_by(request.layout, tensors, grown, whole=stays.whole)
     recipe = recipes(graph, tensors, grown, storage)
-    planned = recipe.tensors | stays.planned(tensors)
+    carried = stays.planned(tensors)
+    planned = recipe.tensors | carried
     _announce(sum(map(core_seconds, chain(grown))))
     if distributed:
         arrangement = distribute(planned.values(), weights.prefix, after.tied, request.shard_bytes, aside)
     else:
         arrangement = Arrangement(lay_out(planned.values(), request.shard_bytes))
-    plan = Plan(key, after.cost.total_params, read, arrangement.outputs)
+    parameters = after.cost.total_params + sum(math.prod(tensor.shape) for tensor in carried.values())
+    plan = Plan(key, parameters, read, arrangement.outputs)
     check_sources(plan, aside)
     check_room(plan, aside)
     config = write_config(aside, after, stays.text, dtype, stays.written)

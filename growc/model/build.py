@@ -70,6 +70,8 @@ def load_config(values: Mapping[str, Any]) -> PreTrainedConfig:
     except REFUSALS as error:
         _refuse(model_type, error)
     language = text_part(config) or config
+    if language is not config and isinstance(given.get("text_config"), dict):
+        _refuse_contradictions(language.model_type, given["text_config"])
     if type(language) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         _unknown(model_type)
     limits.check(config)

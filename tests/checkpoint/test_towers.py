@@ -16,10 +16,12 @@ from growc.checkpoint import command
 from growc.checkpoint.prepare import prepare
 from growc.diagnostics import Diagnostic, GrowcError
 from growc.files.verify import verify
+from growc.model.build import load_config
 from tests.checkpoint.folders import Place, in_memory, read
 from tests.checkpoint.test_prediction_layers import assert_carried, bits, config
 from tests.checkpoint.wholes import TEXT_OF, WHOLES, whole
 from tests.command_line import growc
+from tests.families import FAMILIES
 
 FREE: dict[str, Any] = {"routing": "free"}
 MIXTURES = ("qwen3_5_moe", "llama4")
@@ -157,6 +159,19 @@ def test_the_text_model_alone_if_asked(tmp_path: Path, family: str, monkeypatch:
     (left,) = json.loads((there.grown / "growth.json").read_text())["left_behind"]
     assert left["tensors"] == len(towers)
     assert "left behind" in (there.grown / "README.md").read_text()
+
+
+def test_several_files_count_the_whole(tmp_path: Path) -> None:
+    there = whole(tmp_path, "llama4", FREE)
+    there.grow(shard_bytes=20_000)
+    index = json.loads((there.grown / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_parameters"] == loaded(there.grown).num_parameters()
+
+
+def test_a_text_config_that_contradicts_itself_is_refused() -> None:
+    text = FAMILIES["mixtral"] | {"num_experts": 4}
+    with pytest.raises(GrowcError, match=r"GROW202.*num_local_experts"):
+        load_config(WHOLES["mistral3"] | {"text_config": text})
 
 
 def test_a_grown_whole_grows_again(tmp_path: Path) -> None:
