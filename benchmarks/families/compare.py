@@ -20,8 +20,8 @@ from benchmarks.families.configs import FAULTS, layer_in, told
 from benchmarks.families.growths import Growth
 from benchmarks.families.weights import EAGER, load, logits
 
-GAP = 1e-5
-"""Of logits, in units of their spread: routers take their softmax in float32, and some families scale what follows."""
+GAP = {torch.float64: 1e-5, torch.float32: 1e-3}
+"""Of logits, in units of their spread: in float64 models routers still take their softmax in float32."""
 
 NATS = 1e-5
 """Between a loss and what was foretold of it."""
@@ -35,14 +35,18 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A model before it grows: `ids` are the tokens, `experts` how many a mixture has, if there is one."""
+    """A model before it grows: `ids` are the tokens, `experts` how many a mixture has, if there is one.
+
+    It is compared in `dtype`: float64, unless transformers runs the family in float32 alone.
+    """
 
     model: PreTrainedModel
     ids: Tensor
     experts: int | None
+    dtype: torch.dtype
 
     def state(self) -> State:
-        """Its tensors in float64 by name."""
+        """Its tensors by name."""
         return self.model.state_dict()
 
 
@@ -76,35 +80,35 @@ def _read(source: Source, growth: Growth, folder: Path, predicted: list[float] |
     if _config(folder)["model_type"] == "growc":
         import growc  # noqa: F401  # pyright: ignore[reportUnusedImport]
     try:
-        grown = load(folder)
+        grown = load(folder, source.dtype)
         scores = logits(grown, source.ids)
     except FAULTS as error:
         raise Wrong(told(error)) from None
     before = logits(source.model, source.ids)
     if scores.shape != before.shape:
         raise Wrong(f"logits are of shape {[*scores.shape]}, and were of {[*before.shape]}")
-    gap = _gap(before, scores)
+    gap, most = _gap(before, scores), GAP[source.dtype]
     match growth.reading:
         case "exact":
             if growth.operator["op"] == "expert_upcycling":
                 _same(_with_rows(source, _shapes(grown), folder), grown.state_dict())
             else:
                 _outside(source.state(), grown.state_dict())
-            if gap > GAP:
+            if gap > most:
                 raise Wrong(f"logits moved by {gap:.1e} of their spread")
             return "exact"
         case "rows":
             stock = AutoModelForCausalLM.from_config(
-                AutoConfig.from_pretrained(folder), dtype=torch.float64, **EAGER
+                AutoConfig.from_pretrained(folder), dtype=source.dtype, **EAGER
             ).eval()
             made = _with_rows(source, _shapes(stock), folder)
             _same(made, grown.state_dict())
             stock.load_state_dict(dict(made))
-            if (apart := _gap(logits(stock, source.ids), scores)) > GAP:
+            if (apart := _gap(logits(stock, source.ids), scores)) > most:
                 raise Wrong(f"logits are {apart:.1e} of their spread from those of rows of the source")
             if predicted is not None:
                 _as_predicted(grown, source.ids, predicted)
-            return "exact" if gap <= GAP else "near, as claimed" if growth.predicts else "as claimed"
+            return "exact" if gap <= most else "near, as claimed" if growth.predicts else "as claimed"
         case "outside":
             _beside_routers(source, grown.state_dict())
             return "as claimed"

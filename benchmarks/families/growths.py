@@ -53,6 +53,12 @@ AUDIT = "GROW665"
 def grow(source: Path, growth: Growth, into: Path, windows: Any) -> dict[str, Any]:
     """Grow the folder `source` as `growc grow --verify` does.
 
+    Args:
+        source: a checkpoint.
+        growth: what is asked for.
+        into: a folder that does not exist, for the grown one.
+        windows: token ids of shape (windows, length) on which the loss is foretold; None: it is not.
+
     Returns:
         One of `grown` (the folder), `refused` (code and message) and `traceback`. A folder comes with `predicted`, the
         loss of every window that growc foretells, where it does, or with `unforetold`, what kept it from that; and with
@@ -82,7 +88,7 @@ def grow(source: Path, growth: Growth, into: Path, windows: Any) -> dict[str, An
         return {"refused": _message(error.diagnostics[0], source)}
     except Exception as error:  # noqa: BLE001, whatever growc dies of is what the sweep looks for
         return {"traceback": _told(error)}
-    if growth.predicts:
+    if growth.predicts and windows is not None:
         try:
             outcome["predicted"] = _predicted(source, growth, windows)
         except Exception as error:  # noqa: BLE001

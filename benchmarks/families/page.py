@@ -14,10 +14,10 @@ INTRO = """\
 
 Written by `make families` (`python -m benchmarks.families`). For every causal language model that transformers has, a
 small checkpoint with random weights is grown by `growc grow --verify`, file to file, and compared with its source by
-transformers alone, in float64: growc's own checks and twins take no part.
+transformers alone, in float64 where it runs a family so: growc's own checks and twins take no part.
 
 - *exact*: the grown model's logits are the source's, up to 1e-5 of their spread (routers take their softmax in
-  float32), and its tensors are the source's or rows of them.
+  float32; 1e-3 where all is float32), and its tensors are the source's or rows of them.
 - *near, as claimed*: freely routed copies. The grown folder is bit for bit the stock model of its config with the
   source's rows repeated, and its loss is the one that growc foretells, to 1e-5 nats.
 - *as claimed*: pruned experts (the stock model of the grown config with the rows that `growth.json` says were kept),

@@ -108,19 +108,22 @@ def source_of(model_type: str, folder: Path) -> tuple[Small, Source]:
     small = find(model_type, _runs)
     ids = tokens(VOCABULARY, SEED)
     saved = drawn(small.config, SEED)
-    read = _read_back(saved, folder)
+    saved.save_pretrained(folder)
+    read = load(folder)
     if _unlike(saved, read):  # some classes set a number of their own whenever they are loaded
         saved = read.float()
-        read = _read_back(saved, folder)
+        saved.save_pretrained(folder)
+        read = load(folder)
     if lost := _unlike(saved, read):
         raise ValueError(f"transformers reads {lost} otherwise than it saved it")
-    logits(read, ids)
-    return small, Source(read, ids, small.count if small.experts else None)
-
-
-def _read_back(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    model.save_pretrained(folder)
-    return load(folder)
+    dtype = torch.float64
+    try:
+        logits(read, ids)
+    except FAULTS:  # some classes compute in float32 whatever they are asked
+        dtype = torch.float32
+        read = load(folder, dtype)
+        logits(read, ids)
+    return small, Source(read, ids, small.count if small.experts else None, dtype)
 
 
 def _unlike(one: PreTrainedModel, other: PreTrainedModel) -> str | None:
@@ -142,7 +145,8 @@ def _runs(config: PreTrainedConfig) -> None:
 
 def _grown(folder: Path, asked: list[Growth], work: Path, source: Source) -> dict[str, Any]:
     os.environ["GROWC_CACHE"] = str(work / "cache")
-    return {growth.name: grow(folder, growth, work / f"{i}", source.ids.numpy()) for i, growth in enumerate(asked)}
+    windows = source.ids.numpy() if source.dtype is torch.float64 else None
+    return {growth.name: grow(folder, growth, work / f"{i}", windows) for i, growth in enumerate(asked)}
 
 
 def _forked(do: Callable[[], Any], place: Path) -> int:

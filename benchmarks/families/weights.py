@@ -51,15 +51,15 @@ def drawn(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     return models[0]
 
 
-def load(folder: Path) -> PreTrainedModel:
-    """The model in a folder in float64, with nothing fused.
+def load(folder: Path, dtype: torch.dtype = torch.float64) -> PreTrainedModel:
+    """The model in a folder, with nothing fused.
 
     Raises:
         ValueError: the folder does not hold just the tensors of its config.
     """
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
-        dtype=torch.float64,
+        dtype=dtype,
         output_loading_info=True,
         **EAGER,
     )
