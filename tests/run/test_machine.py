@@ -20,6 +20,7 @@ def test_the_machine_is_described_in_plain_values() -> None:
     assert found["versions"].keys() == {"python", "growc", "torch", "transformers"}
 
 
+@pytest.mark.process  # platform asks `uname`, once in a process
 def test_the_name_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\n", encoding="utf-8")
