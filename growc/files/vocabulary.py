@@ -43,6 +43,13 @@ def difference(one: Path, other: Path) -> tuple[int, str, str] | None:
     return None if unlike is None else (unlike, first[unlike], second[unlike])
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a file of a tokenizer, going by the names."""
+    return any(path.name.startswith("token") for path in folder.iterdir()) or any(
+        next(folder.glob(name), None) for name in (VOCABULARY, *LISTS, *MODELS, TEKKEN)
+    )
+
+
 def _told(folder: Path) -> dict[str, Tokens]:
     """What each tokenizer file of a folder says, by the name of the file, those that say the most first."""
     found: dict[str, Tokens] = {}

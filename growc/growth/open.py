@@ -63,7 +63,7 @@ class Opened:
             for place, each in sections.items():
                 span = self.loaded.span(*place, each.given.source)
                 for lack in left_out(each.source, each.model):
-                    message = f"a run trains and saves the language model of {each.source.origin}: {lack}"
+                    message = f"a run's checkpoints are not all of {each.source.origin}: {lack}"
                     found[Diagnostic("GROW218", message, LEFT_OUT, span, Severity.WARNING)] = None
         return tuple(found)
 

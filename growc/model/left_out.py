@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 
 from growc.files.folder import read_folder
+from growc.files.vocabulary import has_tokenizer
 from growc.model.graph import ModelGraph
 from growc.model.prediction import NUMBERED, predicts, promised
 from growc.model.source import ModelSource
@@ -38,5 +39,7 @@ def left_out(source: ModelSource, model: ModelGraph) -> Iterator[str]:
     """What a run's checkpoints lack of a source, in words."""
     if source.kind != "module" and is_whole(source.config) and (parts := other_parts(source.config)):
         yield f"they lack what {' and '.join(parts)} describe, for it is a {source.config['model_type']} model"
+    if source.kind == "hub" and source.weights is not None and not has_tokenizer(source.weights):
+        yield f"they lack a tokenizer, for the local cache has none (`hf download {source.origin}` fetches it)"
     if names := prediction_tensors(source, model):
         yield f"they lack its layers for multi-token prediction ({len(names)} tensors, {names[0]} among them)"

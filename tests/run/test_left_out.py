@@ -55,6 +55,25 @@ def test_towers_are_told_of_before_a_run(tmp_path: Path, family: str, command: s
     assert found["line"]
 
 
+@pytest.mark.parametrize("name", [None, "tokenizer.json", "tekken.json", "qwen.tiktoken", "spiece.model"])
+def test_a_cache_of_the_hub_without_a_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    """As a reader of the weights alone has left it; without a network, what is missing cannot be fetched."""
+    place(tmp_path, "glm4_moe", {})
+    repository, commit = tmp_path / "hub/models--some--model", "a" * 40
+    repository.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(commit)
+    (repository / "snapshots").mkdir()
+    (tmp_path / "source").rename(repository / "snapshots" / commit)
+    if name is not None:
+        (repository / "snapshots" / commit / name).write_text("{}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    path = tiny.spec(tmp_path, model={"hub": "some/model"}, stages=STAGES, training=BALANCE)
+    assert ("hf download some/model" in growc("check", path).output) == (name is None)
+
+
 def test_nothing_is_said_of_a_model_that_is_all_there(tmp_path: Path) -> None:
     place(tmp_path, "glm4_moe", {})
     assert "GROW218" not in growc("check", spec(tmp_path)).output

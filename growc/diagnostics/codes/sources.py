@@ -103,7 +103,8 @@ CODES: dict[str, Code] = {
         "A run trains and saves a language model. The folder or hub name given holds more: towers for pictures or\n"
         "sound around it, or layers for multi-token prediction behind it. The checkpoints of a run lack them, and\n"
         "their configs promise none. `growc grow` on the folder keeps towers, and prediction layers where growth\n"
-        "leaves them valid. After a run, put the language model's tensors back into the whole yourself.",
+        "leaves them valid. After a run, put the language model's tensors back into the whole yourself. Of a hub\n"
+        "model, only weights may be in the local cache: fetch the rest for the tokenizer to go along.",
     ),
     "GROW219": Code(
         "Parents with unlike tokenizers",
