@@ -166,6 +166,7 @@ def chains() -> Iterator[Scene]:
             yield Scene("copied and released", family, (copies, {"op": "release_siblings"}), (), dtype)
             yield Scene("with noise, twice", family, (noisy, noisy), (), dtype)
             yield Scene("pruned and slim", family, (fewer, slim), (), dtype)
+            yield Scene("noisy, with adjugates", family, (noisy, {"op": "grove", "width": 8}), (), dtype)
     for family in DENSE_FAMILIES:
         yield Scene("mixed and copied", family, ({"op": "sparse_upcycling", "experts": 4}, copies), ())
         yield Scene("mixed and noisy", family, ({"op": "drop_upcycling", "experts": 4}, noisy), (), "bf16")
@@ -190,6 +191,7 @@ def states() -> Iterator[Scene]:
         yield Scene("state: scaled top-k", family, (scaled,), trained=True)
     merged = {"op": "merge_duplicates", "factor": 2, "top_k": "scale"}
     yield Scene("state: scaled top-k, merged", "llama4_text", (scaled, merged), trained=True)
+    yield Scene("state: with adjugates", "gpt_oss", (uneven, {"op": "grove", "width": 8}), trained=True)
     for op in READ:
         for name, example in examples(op).items():
             settings = offline(op, example.settings)

@@ -26,8 +26,10 @@ def differences(grown: Rows, wanted: Rows, names: Iterable[str], called: str = "
     """
     for name in names:
         info = grown.graph.tensors[name]
-        if name not in wanted.graph.tensors or wanted.graph.tensors[name].shape != info.shape:
-            yield fault(f"{called.format(name)} has the shape {list(info.shape)}, which no reading speaks of")
+        if (shape := wanted.shape(name)) is None:
+            yield fault(f"{called.format(name)} is no tensor of the source, and no reading says what it must hold")
+        elif shape != info.shape:
+            yield fault(f"{called.format(name)} has the shape {list(info.shape)}, and must have {list(shape)}")
         elif (found := grown.dtype(name)) != (dtype := wanted.dtype(name)):
             yield fault(f"{called.format(name)} is stored as {found}, and must be {dtype}")
         elif (message := _difference(grown, wanted, name, called.format(name))) is not None:

@@ -21,6 +21,10 @@ class Rows(Protocol):
         """The model that they make up."""
         ...
 
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Of a tensor; None if nothing is known of it."""
+        ...
+
     def dtype(self, name: str) -> torch.dtype:
         """Of a tensor."""
         ...
@@ -36,6 +40,10 @@ class InFolder:
 
     tensors: FolderTensors
     graph: ModelGraph
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """See `Rows.shape`."""
+        return shape_in(self.graph, name)
 
     def dtype(self, name: str) -> torch.dtype:
         """See `Rows.dtype`."""
@@ -69,6 +77,10 @@ class AsTold:
         """The tensors that this reading or an earlier one speaks of."""
         return frozenset(self.told) | (self.before.spoken if isinstance(self.before, AsTold) else frozenset())
 
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """See `Rows.shape`."""
+        return shape_in(self.graph, name) if name in self.told else self.before.shape(name)
+
     def dtype(self, name: str) -> torch.dtype:
         """See `Rows.dtype`."""
         return self.told[name].dtype if name in self.told else self.before.dtype(name)
@@ -79,6 +91,11 @@ class AsTold:
             return self.before.rows(name, index)
         told = self.told[name]
         return stacked([told.row(row).stored(told.dtype) for row in index])
+
+
+def shape_in(graph: ModelGraph, name: str) -> tuple[int, ...] | None:
+    """The shape of a tensor of a model; None if it has no such tensor."""
+    return graph.tensors[name].shape if name in graph.tensors else None
 
 
 def count(graph: ModelGraph, name: str) -> int:

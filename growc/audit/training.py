@@ -16,7 +16,7 @@ from growc.audit.compare import differences
 from growc.audit.fault import fault
 from growc.audit.moments import Moments, moments
 from growc.audit.readings import reading
-from growc.audit.rows import AsTold, Rows, Told
+from growc.audit.rows import AsTold, Rows, Told, shape_in
 from growc.audit.step import Step
 from growc.audit.value import Value
 from growc.checkpoint.shards import ShardsReader
@@ -61,6 +61,10 @@ class InState:
     key: Callable[[str], str]
     graph: ModelGraph
     _kept: dict[str, Tensor] = field(default_factory=dict[str, Tensor], init=False)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """See `Rows.shape`."""
+        return shape_in(self.graph, name)
 
     def dtype(self, name: str) -> torch.dtype:  # noqa: ARG002, it is that of all
         """See `Rows.dtype`."""

@@ -134,6 +134,8 @@ def _moments(meta: Meta, steps: Sequence[Rewrite]) -> Iterator[tuple[str, list[s
     for name in steps[-1].moments:
         kinds, of = meta.moments.get(_origin(name, steps), []), name
         for step in reversed(steps):
+            if not kinds:  # and earlier growths need not know it
+                break
             moments = step.moments[of]
             kinds = [k for k in kinds if moments.keep_step and (k == STEP or _moment(k)(step)(of) is not None)]
             of = moments.origin(of)

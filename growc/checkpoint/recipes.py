@@ -55,7 +55,8 @@ def recipes(graph: ModelGraph, source: FolderTensors, grown: Grown, storage: Sto
     shapes = {name: info.shape for name, info in grown.rewrite.grown.tensors.items()}
     metas = {n: torch.empty(shape, dtype=grown.dtype(n), device="meta") for n, shape in shapes.items()}
     slots = storage.stored(metas)
-    changed = {n for n in shapes if any(step.programs[n] != Source(n) for step in steps)}
+    # What a later growth adds has no program in those before it.
+    changed = {n for n in shapes if any(step.programs.get(n) != Source(n) for step in steps)}
     if otherwise := {n for n in storage.as_is ^ source.storage.as_is if shapes.get(n)}:
         changed |= otherwise & storage.changed(metas)
     holds = held(storage, {n: shapes[n] for n in shapes if n in changed})

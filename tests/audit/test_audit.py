@@ -153,6 +153,20 @@ def test_a_tensor_with_experts_that_no_reading_knows(root: Path, monkeypatch: py
     assert "model.layers.1.mlp.gate.e_score_correction_bias changes with the number of experts" in told
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"op": "grove", "width": 8}, "adjugates.gate_up_proj is no tensor of the source"),
+        (COPIES, "experts.gate_up_proj has the shape [16, 32, 32], and must have [8, 32, 32]"),
+    ],
+)
+def test_a_reading_that_says_too_little(
+    root: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], told: str
+) -> None:
+    monkeypatch.setattr("growc.audit.audit.reading", lambda _: lambda _: {})
+    assert told in str(grown(Scene("silent", "glm4_moe", (settings,)), root))
+
+
 def test_an_operator_that_is_not_read_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("growc.audit.audit.READ", ())
     spec = Scene("copies", "glm4_moe", (COPIES,)).spec(root)
