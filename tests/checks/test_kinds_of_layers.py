@@ -163,6 +163,14 @@ def test_a_lost_window_or_a_lost_kind_of_layer_is_seen_by_the_twin() -> None:
         assert not prove(replace(twin, grown=grown), Preserves.EXACTLY).holds
 
 
+@pytest.mark.parametrize("family", [family for family in MIXTURES if family != "gemma4_text"])
+def test_what_free_copies_compute_is_foretold(family: str) -> None:
+    planned = _planned(MIXTURES[family], FREE)
+    proof = prove(twin_of([planned], seed=0), planned.preserves)
+    assert proof.law_gap is not None
+    assert proof.holds, proof
+
+
 @pytest.mark.parametrize("family", ["laguna", "afmoe", "hy_v3", "minimax_m2"])
 def test_a_selection_bias_that_is_overlooked_is_seen_by_the_twin(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = _planned(MIXTURES[family], EXACT)
