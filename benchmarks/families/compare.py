@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.families.configs import FAULTS, layer_in, told
 from benchmarks.families.growths import Growth
-from benchmarks.families.weights import EAGER, load, logits
+from benchmarks.families.weights import EAGER, load, logits, of_language
 
 GAP = {torch.float64: 1e-5, torch.float32: 1e-3}
 """Of logits, in units of their spread: in float64 models routers still take their softmax in float32."""
@@ -47,7 +47,7 @@ class Source:
 
     def state(self) -> State:
         """Its tensors by name."""
-        return self.model.state_dict()
+        return _state(self.model)
 
 
 def verdict(source: Source, growth: Growth, outcome: Mapping[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _read(source: Source, growth: Growth, folder: Path, predicted: list[float] |
             if growth.operator["op"] == "expert_upcycling":
                 _same(_with_rows(source, _shapes(grown), folder), grown.state_dict())
             else:
-                _outside(source.state(), grown.state_dict())
+                _outside(source.state(), _state(grown))
             if gap > most:
                 raise Wrong(f"logits moved by {gap:.1e} of their spread")
             return "exact"
@@ -110,12 +110,16 @@ def _read(source: Source, growth: Growth, folder: Path, predicted: list[float] |
                 _as_predicted(grown, source.ids, predicted)
             return "exact" if gap <= most else "near, as claimed" if growth.predicts else "as claimed"
         case "outside":
-            _beside_routers(source, grown.state_dict())
+            _beside_routers(source, _state(grown))
             return "as claimed"
 
 
 def _gap(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / one.std())
+
+
+def _state(model: PreTrainedModel) -> State:
+    return {of_language(name): tensor for name, tensor in model.state_dict().items()}
 
 
 def _shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
@@ -126,11 +130,12 @@ def _with_rows(source: Source, shapes: Mapping[str, torch.Size], folder: Path) -
     """The source's tensors, with the rows of experts that tensors of these shapes have: repeated, or those kept."""
     state, experts = source.state(), source.experts
     assert experts is not None
-    if fault := next(iter(sorted(state.keys() ^ shapes.keys())), None):
+    if fault := next(iter(sorted(state.keys() ^ {*map(of_language, shapes)})), None):
         raise Wrong(f"{fault} is a tensor of one of the two models")
     kept = _kept(folder)
     made: dict[str, Tensor] = {}
-    for name, tensor in state.items():
+    for name in shapes:
+        tensor = state[of_language(name)]
         moved = [d for d, (a, b) in enumerate(zip(tensor.shape, shapes[name], strict=True)) if a != b]
         if not moved:
             made[name] = tensor

@@ -112,9 +112,11 @@ def _told(error: Exception) -> str:
 def _predicted(source: Path, growth: Growth, windows: Any) -> list[float] | None:
     """The losses in nats that growc foretells of plain copies, computed on the source, one for each window."""
     import torch
+    from transformers import AutoModelForCausalLM
 
-    from benchmarks.families.weights import load
+    from benchmarks.families.weights import EAGER, load, of_language
     from growc.model import inspect
+    from growc.model.build import load_config
     from growc.model.source import from_folder
     from growc.operators.expert_upcycling import ExpertUpcycling
     from growc.run.grow import Place, predict
@@ -124,5 +126,8 @@ def _predicted(source: Path, growth: Growth, windows: Any) -> list[float] | None
     operator = ExpertUpcycling.model_validate({k: v for k, v in growth.operator.items() if k != "op"})
     replicas = {site: operator.allocate(site) for site in operator.sites(graph)}
     place = Place(Layout(1, 1), torch.device("cpu"), "fp32", 0, windows)
-    found = predict(load(source), graph, replicas, place)
+    model = AutoModelForCausalLM.from_config(load_config(graph.config), dtype=torch.float64, **EAGER).eval()
+    tensors = {of_language(name): tensor for name, tensor in load(source).state_dict().items()}
+    model.load_state_dict({name: tensors[of_language(name)] for name in model.state_dict()})
+    found = predict(model, graph, replicas, place)
     return found.losses.tolist() if found else None

@@ -70,6 +70,11 @@ def load(folder: Path, dtype: torch.dtype = torch.float64) -> PreTrainedModel:
     return model.eval()
 
 
+def of_language(name: str) -> str:
+    """The name of a tensor in the language model alone: the grown one of a model that has other parts may be that."""
+    return name.replace("language_model.", "")
+
+
 def tokens(vocabulary: int, seed: int) -> Tensor:
     """Random ids of shape (SEQUENCES, LENGTH), none of a special token."""
     return torch.randint(FIRST_TOKEN, vocabulary, (SEQUENCES, LENGTH), generator=generator(seed, "tokens"))
