@@ -87,8 +87,10 @@ def stacked(values: Sequence[Value]) -> Value:
 def difference(found: Tensor, wanted: Value) -> int | None:
     """The number of the first element of `found` that is not what it must be, counted through all; None if all are."""
     if wanted.slack is None:
-        same = _bits(found) == _bits(wanted.tensor)
-        wrong = ~same.view(found.numel(), -1).all(dim=1)
+        bits = _bits(found), _bits(wanted.tensor)
+        if torch.equal(*bits):
+            return None
+        wrong = (bits[0] != bits[1]).view(found.numel(), -1).any(dim=1)
     else:
         wrong = ~_is_near(found.flatten(), wanted.tensor.flatten(), wanted.slack.flatten())
     places = wrong.nonzero()
