@@ -19,7 +19,7 @@ transformers alone, in float64 where it runs a family so: growc's own checks and
 - *exact*: the grown model's logits are the source's, up to 1e-5 of their spread (routers take their softmax in
   float32; 1e-3 where all is float32), and its tensors are the source's or rows of them.
 - *near, as claimed*: freely routed copies. The grown folder is bit for bit the stock model of its config with the
-  source's rows repeated, and its loss is the one that growc foretells, to 1e-5 nats.
+  source's rows repeated, and its loss is the one that growc foretells, to 1e-5 nats (compared in float64 alone).
 - *as claimed*: pruned experts (the stock model of the grown config with the rows that `growth.json` says were kept),
   and routers made anew in a mixture (all other tensors are the source's).
 - *refused*: growc says by a code why it does not grow the model so.
