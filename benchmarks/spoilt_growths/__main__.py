@@ -68,7 +68,8 @@ def _spoilt(scenes: list[Scene], root: Path, count: int, seed: str) -> bool:
             click.echo(f"ACCEPTED: seed {seed}/{number}: {scene}\n  {list(scene.operators)}\n  {fault}\n  {told}")
         number += 1
     took = time.monotonic() - began
-    click.echo(", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome) + f"; {took / number:.2f} s each")
+    each = took / max(1, number)
+    click.echo(", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome) + f"; {each:.2f} s each")
     for kind in sorted({kind for kind, _ in kinds}):
         click.echo(f"  {kind:18}" + "".join(f" {kinds[kind, outcome]:4} {outcome}" for outcome in Outcome))
     return counts[Outcome.ACCEPTED] > 0
