@@ -78,14 +78,18 @@ def _routed(router: Any, replicas: Replicas, seen: KEff) -> Any:
             selection_biases(router, given),
             lambda linear: linear()[:, source],
             lambda scores, bias: scores + bias[source],
+            lambda vector: vector.reshape(-1)[source],
         )
-        experts, router.num_experts = router.num_experts, len(source_of)
+        experts = getattr(router, "num_experts", None)
+        if experts is not None:  # some routers have no need to know
+            router.num_experts = len(source_of)
         router.copies = replicas  # a mixture of routers must know them before its logits are repeated
         try:
             with rewired:
                 routed = stock(hidden_states, *given)
         finally:
-            router.num_experts = experts
+            if experts is not None:
+                router.num_experts = experts
             del router.copies
         indices = [i for i, out in enumerate(routed) if not out.is_floating_point()]
         if not indices:  # dense dispatch: gates of shape (tokens, slots), zero where not selected

@@ -50,6 +50,8 @@ class Rewired(TorchFunctionMode):
         biases: what may be the selection bias of the router that runs: those of `selection_biases`.
         on_logits: gets the linear map as a thunk and returns the logits to go on with, of shape (tokens, experts).
         on_bias: gets scores and the bias, of shape (experts,), and returns the selection scores.
+        on_other: gets what has one number for each expert where the router does anything else with it (a scale of
+            gates, say), and returns what it works with instead.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class Rewired(TorchFunctionMode):
         biases: Iterable[Tensor],
         on_logits: Callable[[Callable[[], Tensor]], Tensor],
         on_bias: Callable[[Tensor, Tensor], Tensor],
+        on_other: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.biases, self.on_logits, self.on_bias = Followed(biases), on_logits, on_bias
+        self.biases, self.on_logits, self.on_bias, self.on_other = Followed(biases), on_logits, on_bias, on_other
 
     @override
     def __torch_function__(
@@ -72,6 +75,8 @@ class Rewired(TorchFunctionMode):
             bias = next((arg for arg in args if self.biases.origin(arg) is not None), None)
             if bias is not None:
                 return self.on_bias(next(arg for arg in args if arg is not bias), bias.reshape(-1))
+        if self.on_other is not None and func not in _SAME_NUMBERS:
+            args = tuple(arg if self.biases.origin(arg) is None else self.on_other(arg) for arg in args)
         result = func(*args, **options)
         self.biases.follow(func, args, result)
         return result
