@@ -202,8 +202,8 @@ CODES: dict[str, Code] = {
         "Layers for multi-token prediction (DeepSeek-V3, GLM-4.5, Qwen3.5) lie beside the model's own. Readers build\n"
         "them from the same fields of the config, the number of experts among them, so they fit no longer once one of\n"
         "these has changed. They stay byte for byte where none has. Where they are left behind, the config says that\n"
-        "there are none (`num_nextn_predict_layers: 0`, or the key that it has), and so do `growth.json` and the model\n"
-        "card: serve the model without speculative decoding by them, or train new ones.",
+        "there are none (`num_nextn_predict_layers: 0`, or the key that it has), and so do `growth.json` and the\n"
+        "model card: serve the model without speculative decoding by them, or train new ones.",
     ),
     "GROW650": Code(
         "No checkpoint folder",
