@@ -168,8 +168,9 @@ CODES: dict[str, Code] = {
     "GROW344": Code(
         "A selection bias that exclusive routing cannot reach",
         "Exclusive routing keeps losing siblings out of the choice of experts: their logits become minus infinity.\n"
-        "This family adds its selection bias to the scores outside of the module that holds the router's rule, where\n"
-        "a losing sibling with a large bias would be chosen all the same. `routing: free` grows the model as published.",
+        "This family adds its selection bias to the scores outside of the module that holds the router's rule,\n"
+        "where a losing sibling with a large bias would be chosen all the same. `routing: free` grows the model as\n"
+        "published.",
     ),
     "GROW350": Code(
         "no dense feed-forward network",
