@@ -9,7 +9,8 @@
 `suites.toml` has the stages of both suites. `run` writes a mutant into the checkout, runs the stages on it until one
 finds it, takes the mutant out, and appends a line for each stage; a call that was interrupted goes on where it ended.
 `--targeted` leaves the whole suite out. A mutant counts as found when a test fails, or cannot be collected,
-that passes without the mutant; one on which the suite hangs is counted apart.
+that passes without the mutant; one on which the suite hangs is counted apart. `new.jsonl` has the answers of the new
+suite, as of commit bc86ca7, that there are so far.
 """
 
 from __future__ import annotations
