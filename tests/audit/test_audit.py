@@ -79,7 +79,7 @@ def test_a_growth_as_it_should_be_passes(root: Path, name: str) -> None:
     assert grown(SCENES[name], root) is None
 
 
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", [n if n < 4 else pytest.param(n, marks=pytest.mark.slow) for n in range(20)])
 def test_a_growth_with_one_fault_is_refused(root: Path, number: int) -> None:
     """And leaves neither the destination nor anything beside it, which `spoilt_growth` looks for."""
     rng = Random(f"tests/{number}")

@@ -16,6 +16,7 @@ from benchmarks.families.sweep import source_of
 MIXTURE, DENSE = "glm4_moe", "llama"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "name", "told"),
     [

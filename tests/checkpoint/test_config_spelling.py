@@ -61,7 +61,7 @@ def counts(family: str) -> set[str]:
     return {field, *(alias for alias, name in aliases.items() if name == field)}
 
 
-@pytest.mark.parametrize("routing", ["free", "exclusive"])
+@pytest.mark.parametrize("routing", ["free", pytest.param("exclusive", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", MOE_FAMILIES)
 def test_every_key_of_the_source_stays(tmp_path: Path, family: str, routing: str) -> None:
     there = place(tmp_path, family, {"routing": routing})
