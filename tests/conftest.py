@@ -6,7 +6,7 @@ import tempfile
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.guard", "pytester"]
+pytest_plugins = ["tests.guard", "tests.share", "pytester"]
 
 settings.register_profile("growc", deadline=None)
 settings.load_profile("growc")

@@ -6,7 +6,6 @@ tiny models.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations, product
@@ -25,17 +24,9 @@ from tests.battery.properties import PROPERTIES
 from tests.families import FAMILIES, MOE_FAMILIES
 from tests.operators_cases import BIASED_ROUTERS, EXACT
 
-SHARE = 3
-"""`make test` runs one drawn case in so many, and all examples; CI runs all."""
-
 
 def _items(cases: Iterable[Case], *marks: pytest.MarkDecorator) -> list[object]:
-    return [pytest.param(case, id=str(case), marks=[*marks, *_slow(case)]) for case in cases]
-
-
-def _slow(case: Case) -> list[pytest.MarkDecorator]:
-    later = bool(case.axes) and zlib.crc32(str(case).encode()) % SHARE
-    return [pytest.mark.slow] if later else []
+    return [pytest.param(case, id=str(case), marks=[*marks]) for case in cases]
 
 
 def _hold(case: Case, folder: Path, subtests: pytest.Subtests) -> None:
@@ -46,6 +37,7 @@ def _hold(case: Case, folder: Path, subtests: pytest.Subtests) -> None:
                 statement.check(case, folder)
 
 
+@pytest.mark.share(8)
 @pytest.mark.parametrize("case", _items(CASES))
 def test_every_property_holds(case: Case, tmp_path: Path, subtests: pytest.Subtests) -> None:
     _hold(case, tmp_path, subtests)

@@ -13,6 +13,8 @@ from growc.growth.graph import TrainNode
 from growc.growth.open import open_spec
 from tests.small import context
 
+pytestmark = pytest.mark.share(2)
+
 SPECS = sorted((Path(__file__).parents[1] / "specs").glob("*.growth.yaml"))
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "specs").glob("*/*.growth.yaml"))
 FULL_SIZE = {

@@ -133,8 +133,7 @@ def _found_stock(key: str, gates: Gates) -> Holder | None:
     small = inspect(json.loads(key), LENGTH)
     first = _first(small)
     types = _candidates(first.config) if first and GROWN not in first.config else ()
-    able = (name for name in types if first and _able(name, first))
-    holders = (holder for name in able if first for holder in _tried(name, first, gates))
+    holders = (holder for name in types if first for holder in _tried(name, first, gates))
     alike = first is not None and first.layers == small.layers
     return next((holder for holder in holders if alike or _computes(holder, small, gates)), None)
 
@@ -191,26 +190,49 @@ def _fields(model_type: str) -> frozenset[str]:
     return fields if any("expert" in field for field in fields) and not config.sub_configs else frozenset()
 
 
-def _able(model_type: str, dense: ModelGraph) -> bool:
-    """Whether a class has all sizes of the dense model, and its tensors outside of the network, before it is traced."""
+def _switches(model_type: str, dense: ModelGraph) -> Iterator[tuple[tuple[str, bool], ...]]:
+    """The settings with which a class has the dense model's tensors outside of the network, before it is traced: its
+    defaults, and each with one switch turned that the dense config does not know.
+    """
     sizes = {dense.layers_field, *(axis.field for axis in dense.axes)}
     if not sizes <= _fields(model_type) | {"head_dim"}:  # which some classes read without declaring it
-        return False
+        return
     (network,) = dense_networks(dense)
-    elsewhere = {(name, tensor.shape) for name, tensor in dense.tensors.items() if not name.startswith(network.block)}
     for layers in _patterns(model_type, (network.layer,), dense.layers):
+        shared = {**dense.config, "model_type": model_type, **layers}
         try:
-            model = build_meta(load_config({**dense.config, "model_type": model_type, **layers}))
+            values = load_config(shared).to_dict()
         except (GrowcError, *REFUSALS):
             continue
-        if elsewhere <= {(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()}:
-            return True
-    return False
+        turned = [(name, not v) for name, v in values.items() if isinstance(v, bool) and name not in dense.config]
+        yield from (each for each in ((), *((turn,) for turn in turned)) if _alike_outside(shared, each, dense))
+
+
+def _alike_outside(shared: Mapping[str, Any], switches: tuple[tuple[str, bool], ...], dense: ModelGraph) -> bool:
+    """Whether a class has all tensors that the dense model has outside of its network, and no others beside them."""
+    (network,) = dense_networks(dense)
+    try:
+        model = build_meta(load_config({**shared, **dict(switches)}))
+    except (GrowcError, *REFUSALS):
+        return False
+    found = {(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()}
+    wanted = {(name, tensor.shape) for name, tensor in dense.tensors.items() if not name.startswith(network.block)}
+    layer = f"{dense.blocks.path}.{network.layer}."
+
+    def beside(name: str) -> str:
+        """The layer's part that a tensor is in; the tensor itself where it is in none."""
+        return name.removeprefix(layer).partition(".")[0] if name.startswith(layer) else name
+
+    held = {beside(name) for name, _ in wanted}
+    return wanted <= found and not any(beside(name) in held for name, _ in found - wanted)
 
 
 def _tried(model_type: str, dense: ModelGraph, gates: Gates) -> Iterator[Holder]:
     """The ways in which `model_type` holds mixtures in the place of the one network of `dense`."""
-    shared = {**dense.config, "model_type": model_type}
+    flips = list(dict.fromkeys(_switches(model_type, dense)))
+    if not flips:
+        return
+    shared = {**dense.config, "model_type": model_type, **dict(flips[0])}
     (network,) = dense_networks(dense)
     shapes = (shared | layers for layers in _patterns(model_type, (network.layer,), dense.layers))
     held = next((found for config in shapes if (found := _inspected(config)) and found.moe), None)
@@ -218,8 +240,6 @@ def _tried(model_type: str, dense: ModelGraph, gates: Gates) -> Iterator[Holder]
         return
     moved = {(unit.tensor, unit.dim + 1) for unit in held.moe[0].units}
     widths = sorted({axis.field for axis in held.axes for d in axis.dims if (d.tensor, d.dim) in moved})
-    switches = [name for name, v in held.config.items() if isinstance(v, bool) and name not in dense.config]
-    flips = [(), *(((name, not held.config[name]),) for name in switches)]
     for width in widths:
         for flip in flips:
             for order in permutations(range(len(network.up))):

@@ -27,6 +27,8 @@ from growc.model import inspect
 from growc.operators import OPERATORS, operator
 from tests.checkpoint.wholes import whole
 
+pytestmark = pytest.mark.share(3)
+
 COPIES = {"op": "expert_upcycling", "routing": "exclusive", "router": {"init": "copy"}}
 
 
@@ -177,6 +179,7 @@ def test_an_operator_that_is_not_read_is_told(root: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_an_audit_in_another_process(root: Path) -> None:
     """What it says comes back, and the folder gets no name."""
     spec = Scene("copies", "qwen3", ({"op": "sparse_upcycling", "experts": 4},)).spec(root)

@@ -20,6 +20,8 @@ from tests.command_line import growc
 from tests.families import FAMILIES, MOE_FAMILIES, SIZES
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(4)
+
 Config = dict[str, Any]
 
 YARN: Config = {

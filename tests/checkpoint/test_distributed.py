@@ -36,6 +36,8 @@ from tests.checkpoint.mutations.scene import add_training
 from tests.checkpoint.test_grow import assert_same, load
 from tests.families import FAMILIES, MOE_FAMILIES
 
+pytestmark = pytest.mark.share(3)
+
 UNEVEN: dict[str, Any] = {"allocation": EXPLICIT, "router": {"init": "split"}}
 QUICK = ("qwen3_moe", "gpt_oss", "granitemoe")
 EVERY = [pytest.param(f, marks=() if f in QUICK else pytest.mark.slow) for f in MOE_FAMILIES]

@@ -22,6 +22,8 @@ from tests.checkpoint.folders import EXPLICIT, Place, in_memory, place, read
 from tests.families import FAMILIES, MOE_FAMILIES
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(8)
+
 UNIFORM: dict[str, Any] = {"rule": "uniform"}
 
 every_family = pytest.mark.parametrize("family", MOE_FAMILIES)

@@ -24,6 +24,8 @@ from tests.checkpoint.test_refusals import nothing_left, refused
 from tests.families import MOE_FAMILIES
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(4)
+
 SPLIT: dict[str, Any] = {"router": {"init": "split"}, "layers": [1]}
 """One layer grows and has values of its own; the others only move."""
 

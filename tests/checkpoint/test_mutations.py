@@ -18,11 +18,8 @@ from tests.checkpoint.mutations.harmless import CONFIG, HARMLESS
 from tests.checkpoint.mutations.scene import BASES, Case, Mutation, snapshot
 
 CORPUS = corpus()
-FAST = {one.id for one in CORPUS[::12]}
 
-
-def parameter(mutation: Mutation) -> object:
-    return pytest.param(mutation, id=mutation.id, marks=() if mutation.id in FAST else pytest.mark.slow)
+pytestmark = pytest.mark.share(24)
 
 
 def said(diagnostic: Diagnostic) -> str:
@@ -32,10 +29,9 @@ def said(diagnostic: Diagnostic) -> str:
 
 def test_the_corpus_is_large() -> None:
     assert len(CORPUS) >= 300
-    assert 55 <= len(FAST) <= 80
 
 
-@pytest.mark.parametrize("mutation", [parameter(one) for one in CORPUS])
+@pytest.mark.parametrize("mutation", CORPUS, ids=lambda one: one.id)
 def test_a_spoilt_input_is_refused(tmp_path: Path, mutation: Mutation) -> None:
     case = Case.of(tmp_path, mutation.base, mutation.id)
     names = mutation.spoil(case)

@@ -22,6 +22,8 @@ from tests.families import MOE_FAMILIES
 from tests.files.packings import contents
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(3)
+
 BESIDES_NAMES = 300
 """Bytes that a tensor takes in the header of a packed file and in the index, but for its name (once in each) and for
 what is known of each piece: two dozen in punctuation and words, three offsets or lengths, dtype, shape and digest."""

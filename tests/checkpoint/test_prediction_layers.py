@@ -17,6 +17,8 @@ from growc.model.prediction import predicts, promised, without_promise
 from tests.checkpoint.folders import Place, place, read
 from tests.checkpoint.test_grow import load, logits
 
+pytestmark = pytest.mark.share(2)
+
 FREE: dict[str, Any] = {"routing": "free"}
 FAMILIES = ("deepseek_v3", "glm4_moe")
 

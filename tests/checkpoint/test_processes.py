@@ -127,6 +127,7 @@ def test_two_growths_to_one_place(tmp_path: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("layout", ["same", pytest.param("dcp", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_command_moves_bytes_without_torch(tmp_path: Path, layout: Layout) -> None:
     there = place(tmp_path, "qwen3_moe", {"router": {"init": "split"}})
     command = "import sys; from growc.cli.main import main; main(standalone_mode=False); print(sorted(sys.modules))"
@@ -148,6 +149,7 @@ def test_the_command_moves_bytes_without_torch(tmp_path: Path, layout: Layout) -
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_the_child_hands_on_what_it_found(tmp_path: Path) -> None:
     there = place(tmp_path, "qwen3_moe", {})
     request = Request(there.spec, "upcylce", there.source, there.grown)

@@ -14,6 +14,8 @@ from tests.checkpoint.folders import Place, in_memory, place, read, rewrites, so
 from tests.checkpoint.test_grow import assert_same, load
 from tests.families import MOE_FAMILIES
 
+pytestmark = pytest.mark.share(12)
+
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -20,6 +20,8 @@ from tests.checkpoint.folders import Place, place, read
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(2)
+
 
 @pytest.fixture
 def there(tmp_path: Path) -> Place:

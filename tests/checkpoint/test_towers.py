@@ -23,6 +23,8 @@ from tests.checkpoint.wholes import TEXT_OF, WHOLES, whole
 from tests.command_line import growc
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.share(4)
+
 FREE: dict[str, Any] = {"routing": "free"}
 MIXTURES = ("qwen3_5_moe", "llama4")
 

@@ -28,6 +28,8 @@ from growc.operators.operator import Preserves
 from tests.checkpoint.folders import Place, write_spec
 from tests.families import FAMILIES, SIZES
 
+pytestmark = pytest.mark.share(3)
+
 LAYERS: dict[str, Any] = dict(SIZES, num_hidden_layers=4, intermediate_size=48)
 EXPERTS: dict[str, Any] = dict(LAYERS, moe_intermediate_size=16, num_experts=8, num_experts_per_tok=2)
 SLIDING = ["sliding_attention"] * 3 + ["full_attention"]
@@ -189,6 +191,7 @@ def test_a_selection_bias_that_is_overlooked_is_seen_by_the_twin(family: str, mo
 
 
 @pytest.mark.parametrize("family", ["olmo3", "laguna", "afmoe"])
+@pytest.mark.slow
 def test_the_same_model_is_drawn_in_every_call(family: str) -> None:
     planned = _planned({**DENSE, **MIXTURES}[family], SPARSE if family in DENSE else EXACT)
     first, again = (prove(twin_of([planned], seed=0), planned.preserves) for _ in range(2))

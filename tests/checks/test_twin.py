@@ -15,6 +15,8 @@ from tests.families import FAMILIES, MOE_FAMILIES
 from tests.full_size import FULL_SIZE
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(3)
+
 WITH_EXPERTS = [name for name, config in FULL_SIZE.items() if "num_experts_per_tok" in config]
 KEPT = ("num_experts_per_tok", "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "n_shared_experts")
 
@@ -49,6 +51,7 @@ def test_a_shrunk_model_can_be_shrunk_again(family: str) -> None:
     assert inspect(shrink(once, once.layers), LENGTH).cost.total_params == once.cost.total_params
 
 
+@pytest.mark.slow
 def test_one_late_layer_has_a_stand_in_at_the_front() -> None:
     source = inspect(FULL_SIZE["qwen3-30b-a3b"], LENGTH)
     planned = rewrite(

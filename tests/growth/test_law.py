@@ -32,6 +32,8 @@ from growc.run.scores import expert_scores
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT, EXPLICIT
 
+pytestmark = pytest.mark.share(2)
+
 GAP = 1e-6
 """Nats between the predicted loss and the measured one."""
 

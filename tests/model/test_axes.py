@@ -8,6 +8,8 @@ from growc.model import ModelGraph, axes, inspect
 from growc.model.build import build_meta, load_config
 from tests.families import FAMILIES, MOE_FAMILIES
 
+pytestmark = pytest.mark.share(3)
+
 EXPERT_FIELDS = {"olmoe": "num_experts"} | dict.fromkeys(
     ("deepseek_v3", "deepseek_v3_groups", "glm4_moe"), "n_routed_experts"
 )

@@ -18,6 +18,8 @@ from growc.model.inspect import inspect as inspect_config
 from growc.model.trace import trace
 from tests.families import FAMILIES, MOE_FAMILIES
 
+pytestmark = pytest.mark.share(3)
+
 
 def active_matmul_params(graph: ModelGraph) -> float:
     """Parameters of linear maps, routers and experts, each expert by its chance of being met."""

@@ -18,6 +18,8 @@ from growc.model.reach import LENGTH, NEAR, within_reach
 from growc.model.small import shrink
 from tests.families import FAMILIES, SIZES
 
+pytestmark = pytest.mark.share(3)
+
 inspecting: Any = import_module("growc.model.inspect")  # the package has a function of that name
 
 LAYERS: dict[str, Any] = dict(SIZES, num_hidden_layers=4, intermediate_size=48)

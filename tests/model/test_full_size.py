@@ -12,6 +12,8 @@ from growc.model import inspect
 from tests.full_size import FULL_SIZE, KNOWN
 from tests.model.test_cost import active_matmul_params
 
+pytestmark = pytest.mark.share(3)
+
 
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_every_parameter_is_reached_and_claimed(name: str) -> None:

@@ -21,6 +21,8 @@ from growc.operators.grown_config import GROWN
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(2)
+
 holders: Any = import_module("growc.model.holders")
 inspecting: Any = import_module("growc.model.inspect")  # the package has a function of that name
 

@@ -24,6 +24,8 @@ from growc.operators.siblings import order
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(3)
+
 groups = st.lists(st.integers(1, 4), min_size=1, max_size=6)
 
 
@@ -88,6 +90,7 @@ def test_softmax_with_selection_bias_is_exact(renormalise: bool, replicas: tuple
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_import_growc_is_all_that_loading_needs(tmp_path: Path) -> None:
     source = inspect(FAMILIES["glm4_moe"], 32)
     operator = ExpertUpcycling.model_validate({**EXACT, "layers": [2]})
@@ -112,6 +115,7 @@ def test_import_growc_is_all_that_loading_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_a_grown_model_runs_on_the_kernels_of_its_family(tmp_path: Path) -> None:
     """Loaded in a process that never built the stock model: transformers decides by the source of a class's module."""
     source, operator = inspect(FAMILIES["mixtral"], 32), ExpertUpcycling.model_validate(EXACT)

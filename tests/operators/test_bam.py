@@ -28,6 +28,8 @@ from growc.programs import of_parent
 from tests.checkpoint.folders import Place, write_spec
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.share(6)
+
 BRANCHES = 3
 SOURCES: dict[str, dict[str, Any]] = {
     **{family: FAMILIES[family] for family in ("llama", "qwen3", "olmo2")},

@@ -18,6 +18,8 @@ from growc.operators.pasts import Past
 from growc.programs import Init, Mean, of_parent
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.share(3)
+
 BRANCHES = 3
 OPERATORS: dict[str, dict[str, Any]] = {
     "branch_train_mix": {},

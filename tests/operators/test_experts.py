@@ -30,6 +30,8 @@ from growc.programs import Expr, Init, shape
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 
+pytestmark = pytest.mark.share(2)
+
 REPLICAS = (6, 1, 2, 3, 5, 4, 2, 1)
 LAYER = 1
 DRAW = {"copy_noise", "drop", "shuffle", "orthogonal", "svd_perturb", "sparse_code_mix", "random"}

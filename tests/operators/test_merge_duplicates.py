@@ -18,6 +18,8 @@ from growc.programs import Expr, Merge, Source, describe, shape
 from tests.families import FAMILIES, MOE_FAMILIES
 from tests.operators_cases import EXACT, FIXED_TOP_K
 
+pytestmark = pytest.mark.share(4)
+
 UNEVEN: dict[str, Any] = {"allocation": {"rule": "explicit", "replicas": [4, 2, 1, 1, 1, 1, 4, 2]}}
 """Groups whose sizes are powers of two; each half adds up too, for families with two routing groups."""
 ODD: dict[str, Any] = {"allocation": {"rule": "explicit", "replicas": [8, 1, 2, 4, 3, 6, 5, 3]}, "factor": 4}

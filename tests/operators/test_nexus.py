@@ -30,6 +30,8 @@ from growc.operators.pasts import Past
 from growc.programs import Init, Late, Made, Mean, Source, describe, of_parent
 from tests.families import FAMILIES
 
+pytestmark = pytest.mark.share(4)
+
 PARENTS, BRANCHES = 4, 3
 FAMILY = pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "olmo2"])
 CASE = pytest.mark.parametrize("case", examples("nexus"))

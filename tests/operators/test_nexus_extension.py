@@ -25,6 +25,8 @@ from growc.programs import Late, of_parent
 from tests.families import FAMILIES
 from tests.run import tiny
 
+pytestmark = pytest.mark.share(3)
+
 NEXUS = {"projection_width": 8, "router": {"std": 0.3}}
 EXTENSION = operator("nexus_extension")()
 EXPERTS = 3

@@ -27,6 +27,8 @@ from growc.operators.siblings import order
 from growc.operators.sites import Units
 from tests.families import FAMILIES, MOE_FAMILIES
 
+pytestmark = pytest.mark.share(3)
+
 SHARED = ("deepseek_v3", "deepseek_v3_groups", "glm4_moe", "llama4_text")
 """The families whose shared experts are as wide as the others."""
 

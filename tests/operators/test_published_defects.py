@@ -40,6 +40,8 @@ from tests.families import FAMILIES, MOE_FAMILIES
 from tests.operators_cases import BIASED_ROUTERS, EXACT
 from tests.run import tiny
 
+pytestmark = pytest.mark.share(3)
+
 ADAM = AdamW(name="adamw", lr=1e-2, beta1=0.9, beta2=0.95, weight_decay=0.1)
 LENGTH = 32
 

@@ -117,6 +117,7 @@ def test_an_annealed_release_begins_and_ends_without_a_jump(run: Path) -> None:
     assert stages["open"]["dry_run"]["val_loss"] != stages["open"]["val_loss_before"]
 
 
+@pytest.mark.slow
 def test_checkpoints_compute_what_training_computed(run: Path) -> None:
     """A model half released says so in its config; released, it is a stock model."""
     config = json.loads((run / "stages/cpt/checkpoint/config.json").read_text())

@@ -23,6 +23,8 @@ from growc.operators.sites import Heads
 from growc.programs import Late, Made
 from tests.families import FAMILIES, SIZES
 
+pytestmark = pytest.mark.share(4)
+
 FUSED: dict[str, dict[str, Any]] = {
     "gpt2": FAMILIES["gpt2"],
     "gpt_neox": dict(

@@ -33,6 +33,8 @@ from tests.families import FAMILIES
 from tests.run import tiny
 from tests.small import context
 
+pytestmark = pytest.mark.share(3)
+
 SPECS = Path(__file__).parents[2] / "specs"
 
 

@@ -15,6 +15,8 @@ from growc.report.command import report
 from growc.run.folder import RunFolder
 from tests.report.folders import Made, make_run
 
+pytestmark = pytest.mark.share(4)
+
 SHORT = Made(steps=40)
 
 
@@ -127,11 +129,13 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: Outline, run_di
     assert set(re.findall(r"(?:url\(#|xlink:href=\"#)([^\")]+)", text)) <= set(ids)
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(run_dir: Path, tmp_path: Path) -> None:
     first, second = report([run_dir], tmp_path / "a.html"), report([run_dir], tmp_path / "b.html")
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_text_of_the_spec_is_escaped(tmp_path: Path) -> None:
     hostile = '<script>alert("x")</script> & $\\alpha$ </title> 名前'
     made = replace(SHORT, name=hostile, values={"name": hostile, "</pre><b>": ["]]>", "<!--"]})

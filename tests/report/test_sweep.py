@@ -17,6 +17,8 @@ from tests.report.folders import Made, make_run
 from tests.report.sweeps import MadeSweep, make_sweep
 from tests.report.test_report import Outline, read
 
+pytestmark = pytest.mark.share(4)
+
 SHORT = MadeSweep(steps=40, validations=8)
 MINUS = "\N{MINUS SIGN}"
 
@@ -132,6 +134,7 @@ def test_a_gap_within_the_noise_says_so(tmp_path: Path) -> None:
     assert "No η: the controls differ by 0.0002 nats, under 3 times the noise (0.0011 over 3 seeds)." in text
 
 
+@pytest.mark.slow
 def test_sweeps_and_single_runs_share_a_page(run_dir: Path, tmp_path: Path) -> None:
     single = make_run(tmp_path / "single", Made(steps=40))
     outline = read(report([run_dir, single], tmp_path / "both.html"))
@@ -141,6 +144,7 @@ def test_sweeps_and_single_runs_share_a_page(run_dir: Path, tmp_path: Path) -> N
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_page(run_dir: Path, tmp_path: Path) -> None:
     other = make_sweep(tmp_path / "other", replace(SHORT, name="timing", arms=("free", "split")))
     outline = read(report([run_dir, other], tmp_path / "both.html"))
@@ -149,6 +153,7 @@ def test_two_sweeps_share_a_page(run_dir: Path, tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_dozens_of_arms_fit(tmp_path: Path) -> None:
     arms = tuple(f"free-{i}" for i in range(20))
     path = report([make_sweep(tmp_path / "run", replace(SHORT, arms=arms))], None)
@@ -156,6 +161,7 @@ def test_dozens_of_arms_fit(tmp_path: Path) -> None:
     assert path.stat().st_size < 1_000_000
 
 
+@pytest.mark.slow
 def test_the_same_sweep_gives_the_same_bytes(run_dir: Path, tmp_path: Path) -> None:
     first, second = report([run_dir], tmp_path / "a.html"), report([run_dir], tmp_path / "b.html")
     assert first.read_bytes() == second.read_bytes()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -38,6 +39,7 @@ def source(folder: Path) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 def test_a_run_passes_on_what_its_source_says(tmp_path: Path) -> None:
     given = source(tmp_path / "model")
     spec = tiny.spec(tmp_path, model={"path": "model"}, stages=STAGES)

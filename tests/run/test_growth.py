@@ -72,6 +72,7 @@ def test_scores_do_not_depend_on_sharding(scored_alone: Path, tmp_path: Path, ov
         assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_free_routing_costs_what_the_law_predicts(tmp_path: Path) -> None:
     """In single precision and on two ranks; tests/growth/test_law.py has more allocations, routers and top-K."""
     written = {"rule": "explicit", "replicas": [1, 3, 1, 3, 1, 3, 1, 3]}

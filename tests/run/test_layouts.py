@@ -17,7 +17,7 @@ LAYOUTS: dict[str, tuple[int, tuple[str, ...]]] = {
     "fsdp 4, ep 2": (4, ("parallel.ep=2",)),
 }
 MANY = [
-    "fsdp 2",
+    pytest.param("fsdp 2", marks=pytest.mark.slow),
     "fsdp 2, ep 2",
     pytest.param("fsdp 4, ep 2", marks=pytest.mark.slow),
 ]

@@ -16,6 +16,8 @@ from tests.command_line import growc
 from tests.run import tiny
 from tests.run.exported import loaded
 
+pytestmark = pytest.mark.share(4)
+
 STAGES: list[dict[str, Any]] = [
     {"name": "pretrain", "train": {"steps": 2, "data": "pretrain"}},
     {"name": "upcycle", "grow": [{"op": "expert_upcycling", "routing": "free", "router": {"init": "copy"}}]},
@@ -79,6 +81,7 @@ def test_nothing_is_said_of_a_model_that_is_all_there(tmp_path: Path) -> None:
     assert "GROW218" not in growc("check", spec(tmp_path)).output
 
 
+@pytest.mark.slow
 def test_a_run_says_so_and_promises_no_prediction_layers(predicting: Path) -> None:
     folder = predicting.parent
     assert config(folder / "source")["num_nextn_predict_layers"] == 1
@@ -95,6 +98,7 @@ DENSE = [STAGES[0], {"name": "upcycle", "grow": [{"op": "sparse_upcycling", "exp
 
 
 @pytest.mark.parametrize(("family", "stages"), [("llama4", STAGES), ("qwen3_5_moe", STAGES), ("mistral3", DENSE)])
+@pytest.mark.slow
 def test_a_run_of_a_whole_model_saves_its_language_model(
     tmp_path: Path, family: str, stages: list[dict[str, Any]]
 ) -> None:

@@ -17,6 +17,8 @@ from tests.families import FAMILIES
 from tests.files.test_vocabulary import shuffled, swapped, trained, write
 from tests.run import tiny
 
+pytestmark = pytest.mark.share(3)
+
 ALLOW = "--allow-unlike-tokenizers"
 MIX: dict[str, Any] = {"name": "mix", "from": ["source", "sources.code"], "grow": [{"op": "model_soup"}]}
 VOCABULARY = {f"token{number}": number for number in range(256)}
@@ -54,6 +56,7 @@ def test_unlike_parents_are_refused_before_a_run(tmp_path: Path, command: str) -
     assert growc(command, path).exit_code == 1, "what was allowed once is not allowed for good"
 
 
+@pytest.mark.slow
 def test_a_run_refuses_them_too(tmp_path: Path) -> None:
     path = spec(tmp_path, VOCABULARY, OTHER)
     said = tiny.run(path, tmp_path / "run", code=1)

@@ -53,6 +53,7 @@ def test_a_folder_with_a_tokenizer(tmp_path: Path) -> None:
     assert len(ids) - 1 == pytest.approx(len(alone), abs=10)
 
 
+@pytest.mark.slow
 def test_a_large_vocabulary_takes_four_bytes(tmp_path: Path) -> None:
     train_tokenizer(tmp_path / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
