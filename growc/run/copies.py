@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from growc.engine.distribute import local
+from growc.engine.sharded import rows_held
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.sites import MoeSite
-from growc.run.distribute import local
 from growc.run.lineage import PastGrowth
-from growc.run.sharded import rows_held
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,9 @@ class Parallel(Part):
     fsdp: Annotated[int, Field(ge=1)] | Auto = Field(
         default="auto", description="devices that share one copy of the weights"
     )
+    replicate: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="copies of the weights; gradients are averaged over them once they are summed in each"
+    )
     ep: Annotated[int, Field(ge=1)] | Auto = Field(
         default="auto", description="devices that share the experts of a layer"
     )

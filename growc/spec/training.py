@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from growc.spec.fields import Part
+from growc.spec.fields import Auto, Part
 
 _LR = "peak learning rate"
 _DECAY = "decoupled weight decay, in units of the learning rate"
@@ -78,13 +78,21 @@ class Balance(Part):
 Optimizer = Annotated[AdamW | Sgd, Field(discriminator="name")]
 Schedule = Annotated[Wsd | Constant, Field(discriminator="name")]
 Precision = Literal["fp32", "bf16"]
+Checkpointing = Literal["none", "selective", "full"]
 Count = Annotated[int, Field(ge=1)]
 
 _BATCH = "tokens in one optimizer step, over all devices; a multiple of data.sequence_length"
 _OPTIMIZER = "how weights follow gradients"
 _SCHEDULE = "the learning rate over a stage"
 _BALANCE = "how the load of experts is kept even"
-_PRECISION = "type of the forward and backward pass; weights and optimizer state stay fp32"
+_PRECISION = (
+    "type of matrix products, experts' included; routers' logits, the loss, weights and optimizer state stay fp32"
+)
+_MICRO = "sequences that a device computes at once; gradients of the rest of its share of a batch are added up"
+_CHECKPOINTING = (
+    "what layers compute again in the backward to save memory: all but their inputs and the routers' choices (full), "
+    "all but matrix products and attention, too (selective), or nothing"
+)
 _VALIDATE = "steps between validations (null: only at the end of a stage)"
 _CHECKPOINT = "steps between training checkpoints (null: only at the end of a stage)"
 
@@ -97,6 +105,8 @@ class Training(Part):
     schedule: Schedule = Field(default=Wsd(name="wsd"), description=_SCHEDULE)
     balance: Balance = Field(default=Balance(), description=_BALANCE)
     precision: Precision = Field(default="fp32", description=_PRECISION)
+    micro_batch: Count | Auto = Field(default="auto", description=_MICRO)
+    activation_checkpointing: Checkpointing = Field(default="none", description=_CHECKPOINTING)
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of initial weights, data order and noise")
     validate_every: Count | None = Field(default=None, description=_VALIDATE)
     checkpoint_every: Count | None = Field(default=None, description=_CHECKPOINT)
@@ -112,6 +122,8 @@ class Train(Part):
     schedule: Schedule | None = Field(default=None, description=_SCHEDULE)
     balance: Balance | None = Field(default=None, description=_BALANCE)
     precision: Precision | None = Field(default=None, description=_PRECISION)
+    micro_batch: Count | Auto | None = Field(default=None, description=_MICRO)
+    activation_checkpointing: Checkpointing | None = Field(default=None, description=_CHECKPOINTING)
     validate_every: Count | None = Field(default=None, description=_VALIDATE)
     checkpoint_every: Count | None = Field(default=None, description=_CHECKPOINT)
 

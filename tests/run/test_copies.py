@@ -10,12 +10,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from growc.engine.optimizer import build_optimizer
 from growc.model import inspect
 from growc.operators import operator
 from growc.operators.copies_rate import CopiesRate
 from growc.run.copies import CopiesRates, windows
 from growc.run.lineage import PastGrowth
-from growc.run.optimizer import build_optimizer
 from growc.spec.schema import AdamW, Sgd
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT

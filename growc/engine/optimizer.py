@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from growc.checkpoint.training import State
-from growc.run.distribute import local
+from growc.engine.distribute import local, over_shards
 from growc.spec.schema import AdamW, Optimizer, Schedule, Wsd
 
 STATE: dict[str, set[str]] = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
@@ -86,14 +86,13 @@ def clip(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
     """Scale gradients so that their global norm is at most `limit`; returns the norm before.
 
     Experts and dense tensors live on different meshes, which torch's own clipping refuses to mix. Every element of a
-    sharded gradient is on exactly one rank, so one sum of squares over all ranks is the global norm of both.
+    sharded gradient is on one rank of each copy, so one sum of squares over shards is the global norm of both.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     shards = [local(gradient) for gradient in gradients]
     squares = torch.stack([shard.float().square().sum() for shard in shards]).sum()
-    if any(isinstance(gradient, DTensor) for gradient in gradients):
-        assert all(isinstance(gradient, DTensor) for gradient in gradients), "a replicated gradient would count twice"
-        dist.all_reduce(squares)
+    assert all(isinstance(gradient, DTensor) for gradient in gradients) or not dist.is_initialized(), "counted twice"
+    squares = over_shards(squares, gradients[0])
     norm = squares.sqrt()
     if limit is not None:
         scale = (limit / (norm + 1e-6)).clamp(max=1.0)

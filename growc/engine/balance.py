@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from growc.engine.recompute import recomputing
 from growc.operators.sites import MoeSite
 from growc.spec.schema import Balance
 
@@ -36,6 +37,8 @@ class Load:
 
     def _hook(self, site: MoeSite) -> Any:
         def hook(_: nn.Module, __: Any, routed: tuple[Tensor, ...]) -> None:
+            if recomputing():
+                return
             chosen = next((out for out in routed if not out.is_floating_point()), None)
             if chosen is None:  # dense dispatch: gates of shape (tokens, experts), zero where not selected
                 counts, logits = (routed[0] > 0).sum(dim=0), routed[1]
