@@ -4,8 +4,8 @@ A decision is what comes of comparing numbers: which experts a token goes to, wh
 between the two computations, and a token that changed its experts would have the gradient of another forward. So
 decisions are kept, which are small: whole numbers and truths.
 
-torch's own selective checkpointing keeps outputs whole, and refuses those that are changed in place, as most families
-do with the gates that come out of a top-K.
+torch's own selective checkpointing keeps outputs whole, and raises where they are changed in place, as most families do
+with the gates that come out of a top-K.
 """
 
 from __future__ import annotations
@@ -97,10 +97,8 @@ class _Again(TorchDispatchMode):
             return _taken(func, args, options, self.kept.popleft())
         if func in self.products or (func in TRUTHS and _compares(args)):
             whole = self.kept.popleft()
-            for part, version in whole:
-                if isinstance(part, Tensor) and part._version != version:  # noqa: SLF001
-                    fail("GROW628", f"the output of {func} was changed in place, so it cannot be kept",
-                         help="set training.activation_checkpointing to full")  # fmt: skip
+            if any(isinstance(part, Tensor) and part._version != version for part, version in whole):  # noqa: SLF001
+                return func(*args, **options)  # it was changed in place, as where a bias is added to it
             return tuple(part for part, _ in whole) if len(whole) > 1 else whole[0][0]
         return func(*args, **options)
 

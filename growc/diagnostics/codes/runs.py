@@ -138,12 +138,6 @@ CODES: dict[str, Code] = {
         "family does not allow it. Set training.activation_checkpointing to none.",
         ExitCode.CANNOT_RUN,
     ),
-    "GROW628": Code(
-        "an output that cannot be kept for the backward",
-        "Selective activation checkpointing keeps the outputs of matrix products and of attention, and this family\n"
-        "changes one of them in place. Set training.activation_checkpointing to full, which keeps none.",
-        ExitCode.CANNOT_RUN,
-    ),
     "GROW640": Code(
         "No such grow stage",
         "`growc grow --stage` names one stage of the spec that has `grow`. A stage that trains needs\n"
