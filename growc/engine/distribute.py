@@ -67,19 +67,24 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
+def lay_out(config: Mapping[str, Any], layout: Layout, device: torch.device, precision: Precision) -> PreTrainedModel:
+    """The model of `config` on the meta device, sharded over the ranks in fp32, whatever it computes in."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
+    head_of(model)
+    spread(model, layout, device, precision, inspect(config, LENGTH))
+    return model
+
+
 def build_model(
     config: Mapping[str, Any], layout: Layout, device: torch.device, seed: int, precision: Precision = "fp32"
 ) -> PreTrainedModel:
     """The model of `config`, laid out over the ranks, with uninitialised weights to be loaded or grown into.
 
-    Shards are fp32, whatever computes with them. Buffers that no checkpoint holds (rotary frequencies) are ready.
+    Buffers that no checkpoint holds (rotary frequencies) are ready.
     """
-    hf_config = load_config(config)
     torch.manual_seed(seed)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(hf_config, dtype=torch.float32)
-    head_of(model)
-    spread(model, layout, device, precision, inspect(config, LENGTH).moe)
+    model = lay_out(config, layout, device, precision)
     model.to_empty(device=device)
     model.tie_weights()
     for tensor in model.state_dict(keep_vars=True).values():

@@ -6,7 +6,7 @@ Every model is sharded, on one rank too, so that one rank computes in the types 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import cast
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.distributed.expert_parallel import apply_expert_parallelism
 
 from growc.engine.layout import Layout
-from growc.operators.sites import MoeSite
+from growc.model import ModelGraph
 from growc.spec.training import Precision
 
 DISPATCH = "ep_dispatch_experts"
@@ -39,7 +39,7 @@ SCALING_ROUTER = replace(ROUTER, output_dtype=torch.bfloat16)
 
 
 def spread(
-    model: PreTrainedModel, layout: Layout, device: torch.device, precision: Precision, sites: Iterable[MoeSite]
+    model: PreTrainedModel, layout: Layout, device: torch.device, precision: Precision, graph: ModelGraph
 ) -> None:
     """Shard a model that is on the meta device, in place.
 
@@ -48,19 +48,19 @@ def spread(
         layout: of all ranks.
         device: of this rank.
         precision: what forward and backward compute in.
-        sites: its layers with experts.
+        graph: what the model is.
     """
     policy = POLICIES[precision]
     dense = _mesh(device, layout, ("replicate", "fsdp"), (layout.replicate, layout.fsdp))
     experts: list[FSDPModule] = []
     if layout.ep > 1 and model.ep_plan:  # stages before the first mixture have no experts to be spread
         experts = _experts(model, layout, device, policy)
-    for site in sites if precision == "bf16" else ():
+    for site in graph.moe if precision == "bf16" else ():
         fully_shard(model.get_submodule(site.router), mesh=dense,
                     mp_policy=SCALING_ROUTER if site.dense_dispatch else ROUTER)  # fmt: skip
     kept: list[nn.Module] = []
     layers: list[FSDPModule] = []
-    for name, style in _units(model):
+    for name, style in _units(model, graph):
         module = model.get_submodule(name)
         if style == "keep_full_weight":
             kept.append(module)
@@ -96,22 +96,23 @@ def _experts(
             module = fully_shard(model.get_submodule(name), mesh=shards, mp_policy=policy)
             # Its gradient is the sum over the tokens of all ranks, of which the loss is the mean.
             module.set_gradient_divide_factor(float(layout.ranks))
-            if layout.fsdp // layout.ep > 1 or layout.replicate > 1:
+            if layout.fsdp > layout.ep:  # gloo has no premultiplied sum; without shards FSDP2 divides by itself
                 module.set_force_sum_reduction_for_comms(True)
             found.append(module)
     return found
 
 
-def _units(model: PreTrainedModel) -> Iterator[tuple[str, str]]:
+def _units(model: PreTrainedModel, graph: ModelGraph) -> Iterator[tuple[str, str]]:
     """What is gathered at once, the innermost first; tied parameters are left to the root, which is one group."""
     tied = {name.rpartition(".")[0] for pair in (model.all_tied_weights_keys or {}).items() for name in pair}
-    plan = _expanded(model.fsdp_plan, list(dict(model.named_modules())))
+    rules = {f"{graph.blocks.path}.*": "free_full_weight"}  # some families' plans leave their layers out
+    plan = _expanded(rules | model.fsdp_plan, list(dict(model.named_modules())))
     return iter(sorted(((n, s) for n, s in plan if n not in tied), key=lambda unit: -unit[0].count(".")))
 
 
 def _expanded(plan: Mapping[str, str], names: list[str]) -> Iterator[tuple[str, str]]:
     """The names that a plan's rules stand for; `*` is the number of a layer. Parameters come before their module."""
-    rules = [(re.compile(re.escape(rule).replace(r"\\*", r"\\d+")), style) for rule, style in plan.items()]
+    rules = [(re.compile(re.escape(rule).replace(r"\*", r"\d+")), style) for rule, style in plan.items()]
     found = [(name, style) for name in names for rule, style in rules if rule.fullmatch(name)]
     return iter(sorted(found, key=lambda entry: -entry[0].count(".")))
 
@@ -120,9 +121,8 @@ def _prefetch(layers: list[FSDPModule], experts: list[FSDPModule]) -> None:
     """Gather the next layer while one computes: where experts exchange tokens, the host waits for their number, and
     does not run ahead of itself.
     """
-    parts = [
-        [layer, *(e for e in experts if any(m is e for m in cast(nn.Module, layer).modules()))] for layer in layers
-    ]
+    inside = [set(map(id, cast(nn.Module, layer).modules())) for layer in layers]
+    parts = [[layer, *(e for e in experts if id(e) in ids)] for layer, ids in zip(layers, inside, strict=True)]
     for one, following in pairwise(part for part in parts if len(part) > 1):
         one[0].set_modules_to_forward_prefetch(following)
         following[0].set_modules_to_backward_prefetch(one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import torch.multiprocessing as mp
 
 from growc.engine.distribute import leave
 from growc.engine.layout import Layout
-from growc.engine.spread import spread  # noqa: F401, forked ranks find it imported
 
 CPU = torch.device("cpu")
 
@@ -42,7 +41,7 @@ def _rank(rank: int, function: Callable[..., Any], layout: Layout, folder: str, 
 
 
 @contextmanager
-def one_rank(folder: Path) -> Iterator[None]:
+def one_rank(folder: Path) -> Generator[None]:
     """This process as the one rank of a group."""
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", world_size=1, rank=0)
     try:
