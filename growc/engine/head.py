@@ -23,11 +23,10 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from typing_extensions import override
 
+from growc.diagnostics import fail
+
 CHUNK = 1024
 """Tokens whose logits exist at the same time."""
-
-PROBE = 64
-"""Logits with which it is tried what a family does behind its head."""
 
 
 @dataclass
@@ -58,9 +57,12 @@ class _Given(nn.Module):
 
 
 class _Behind:
-    """What a causal language model does with the output of its head, element by element: scales, or caps, or nothing.
+    """What a causal language model does with the output of its head, element by element: scales, or caps it, or adds.
 
     It is the model without its layers and its head, which shares all else with it.
+
+    Raises:
+        LookupError: the head is not beside the layers.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -68,12 +70,13 @@ class _Behind:
         self.shell: Any = object.__new__(kind)
         head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
         parts = dict(model.named_children())
-        (layers,) = (name for name, part in parts.items() if any(inside is embedding for inside in part.modules()))
-        self.given = _Given(parts[layers])
-        parts |= {name: nn.Identity() for name, part in parts.items() if part is head} | {layers: self.given}
+        around = [name for name, part in parts.items() if any(inside is embedding for inside in part.modules())]
+        heads = [name for name, part in parts.items() if part is head]
+        if len(around) != 1 or not heads:
+            raise LookupError("the head is not beside the layers")
+        self.given = _Given(parts[around[0]])
+        parts |= {name: nn.Identity() for name in heads} | {around[0]: self.given}
         self.shell.__dict__ = {**model.__dict__, "_modules": parts}
-        probe = torch.linspace(-50, 50, PROBE, device="cpu").view(1, 1, -1)
-        self.nothing = torch.equal(self(probe), probe)
 
     def __call__(self, raw: Tensor) -> Tensor:
         self.given.value = raw
@@ -85,16 +88,45 @@ class Head:
     """The head of a model, which returns losses instead of logits as long as it has targets.
 
     `losses` are those of every token in nats, of shape (tokens,), without gradient; `total` is their sum, with one.
+    `behind` is what the model does with the head's output, if anything; it is found when a loss is first asked for, for
+    it may depend on weights.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.module = cast(nn.Module, model.get_output_embeddings())
-        self.plain: Callable[[Tensor], Tensor] = self.module.forward
-        self.behind = _Behind(model)
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.plain: Callable[[Tensor], Tensor] = module.forward
+        self.behind: Callable[[Tensor], Tensor] | None = None
+        self.found = False
+        self.probe: Tensor | None = None
         self.targets = self.losses = self.total = torch.empty(0)
+
+    @torch.no_grad()
+    def look_behind(self, model: PreTrainedModel, ids: Tensor) -> None:
+        """Find out what `model` does with the output of its head.
+
+        Args:
+            model: whose head this is.
+            ids: a few tokens, which are read only by families that have their head inside another module.
+
+        Errors: GROW628 (what it does is not known).
+        """
+        if self.found:
+            return
+        probe = torch.linspace(-50, 50, model.config.get_text_config().vocab_size, device=ids.device).view(1, 1, -1)
+        try:
+            behind = _Behind(model)
+            self.behind = None if torch.equal(behind(probe), probe) else behind
+        except LookupError:
+            self.probe = probe.expand(*ids.shape, -1)
+            if not torch.equal(model(input_ids=ids, use_cache=False).logits, self.probe):
+                fail("GROW628", f"what {model.config.model_type} does with the output of its head is not known",
+                     help="losses are computed in chunks, which needs it; please report the family")  # fmt: skip
+        self.found, self.probe = True, None
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Logits of shape (sequences, positions, vocabulary); the loss, of shape (1, 1, 1), where targets are given."""
+        if self.probe is not None:
+            return self.probe
         if not self.targets.numel():
             return self.plain(hidden)
         parameters = tuple(self.module.parameters())
@@ -106,7 +138,7 @@ class Head:
     def of_chunk(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Losses of shape (tokens,) of a few tokens' hidden states (tokens, features)."""
         logits = self.plain(hidden)
-        if not self.behind.nothing:
+        if self.behind is not None:
             logits = self.behind(logits[None])[0]
         return F.cross_entropy(logits.float(), targets, reduction="none")
 
@@ -162,6 +194,6 @@ def head_of(model: PreTrainedModel) -> Head:
     module = cast(nn.Module, model.get_output_embeddings())
     placed = module.__dict__.get("forward")
     if not isinstance(placed, Head):
-        placed = Head(model)
+        placed = Head(module)
         module.forward = placed
     return placed

@@ -9,7 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from growc.engine.distribute import reshard
-from growc.engine.head import head_of
+from growc.engine.head import Head, head_of
+
+TRIED = 8
+"""Positions of the forward in which it is found out what a model does with the output of its head."""
 
 
 def mean_loss(model: PreTrainedModel, batch: Tensor) -> Tensor:
@@ -19,9 +22,7 @@ def mean_loss(model: PreTrainedModel, batch: Tensor) -> Tensor:
         model: a causal language model.
         batch: token ids of shape (sequences, sequence_length + 1).
     """
-    head, targets = head_of(model), batch[:, 1:]
-    with head.against(targets):
-        model(input_ids=batch[:, :-1], use_cache=False)
+    head, targets = _computed(model, batch)
     return head.total.sum() / targets.numel()
 
 
@@ -33,10 +34,17 @@ def token_losses(model: PreTrainedModel, batch: Tensor) -> Tensor:
         model: a causal language model.
         batch: token ids of shape (sequences, sequence_length + 1).
     """
+    head, targets = _computed(model, batch)
+    return head.losses.view(targets.shape)
+
+
+def _computed(model: PreTrainedModel, batch: Tensor) -> tuple[Head, Tensor]:
+    """The head after a forward that computed losses, and its targets."""
     head, targets = head_of(model), batch[:, 1:]
+    head.look_behind(model, batch[:1, :-1][:, :TRIED])
     with head.against(targets):
         model(input_ids=batch[:, :-1], use_cache=False)
-    return head.losses.view(targets.shape)
+    return head, targets
 
 
 @torch.no_grad()

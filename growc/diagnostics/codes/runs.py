@@ -138,6 +138,12 @@ CODES: dict[str, Code] = {
         "family does not allow it. Set training.activation_checkpointing to none.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW628": Code(
+        "a head whose output is used in an unknown way",
+        "Losses are computed from the head's output in chunks, so that logits never exist whole. What a family does\n"
+        "with that output (scales, caps, shifts it) is found by trying, and what this family does was not.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW640": Code(
         "No such grow stage",
         "`growc grow --stage` names one stage of the spec that has `grow`. A stage that trains needs\n"
