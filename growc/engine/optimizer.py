@@ -1,4 +1,4 @@
-"""Optimizers, their state by tensor name, and the learning-rate schedule."""
+"""Optimizers and their state by tensor name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from growc.checkpoint.training import State
 from growc.engine.distribute import local, over_shards
-from growc.spec.schema import AdamW, Optimizer, Schedule, Wsd
+from growc.spec.schema import AdamW, Optimizer
 
 STATE: dict[str, set[str]] = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
 """Names of the state tensors of each optimizer; all but the step have the parameter's shape."""
@@ -53,26 +53,6 @@ def set_state(
         used = {key: value for key, value in entry.items() if key in STATE[spec.name]}
         if used.keys() == STATE[spec.name]:
             optimizer.state[named[name]] = used
-
-
-def learning_rate(schedule: Schedule, peak: float, step: int, steps: int) -> float:
-    """The learning rate of `step` (from 0) of a stage of `steps`.
-
-    Warmup-stable-decay: linear warmup over `warmup * steps`, then `peak`, then a linear anneal to zero over the last
-    `anneal * steps`.
-    """
-    warmup = round(schedule.warmup * steps)
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    start = stable_step(schedule, steps)
-    if step >= start:
-        return peak * (steps - step) / (steps - start + 1)
-    return peak
-
-
-def stable_step(schedule: Schedule, steps: int) -> int:
-    """The number of steps before the anneal: the stable state is the state after them."""
-    return steps - round(schedule.anneal * steps) if isinstance(schedule, Wsd) else steps
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -24,12 +24,11 @@ from growc.engine.optimizer import (
     build_optimizer,
     clip,
     get_state,
-    learning_rate,
     set_rate,
     set_state,
-    stable_step,
 )
 from growc.engine.recompute import recompute_layers
+from growc.engine.schedules import learning_rate, stable_step
 from growc.growth.graph import TrainNode
 from growc.model import ModelGraph
 from growc.run.copies import CopiesRates

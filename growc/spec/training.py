@@ -12,9 +12,11 @@ _LR = "peak learning rate"
 _DECAY = "decoupled weight decay, in units of the learning rate"
 _CLIP = "largest gradient norm; larger gradients are scaled down to it (null: never)"
 _WARMUP = "fraction of the stage's steps over which the learning rate rises from zero"
+_MIN_LR = "learning rate at the end of the stage, as a fraction of the peak"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ClipNorm = Annotated[float, Field(gt=0)] | None
+Decay = Literal["linear", "cosine", "sqrt"]
 
 
 class AdamW(Part):
@@ -45,8 +47,21 @@ class Wsd(Part):
     name: Literal["wsd"] = Field(description="warm up, stay, decay")
     warmup: Fraction = Field(default=0.02, description=_WARMUP)
     anneal: Fraction = Field(
-        default=0.1, description="fraction of the stage's steps over which it falls to zero at the end"
+        default=0.1, description="fraction of the stage's steps over which it falls to min_lr at the end"
     )
+    decay: Decay = Field(
+        default="linear",
+        description="shape of the fall: linear, half a cosine, or sqrt, which is 1 - sqrt(progress) (arXiv 2405.18392)",
+    )
+    min_lr: Fraction = Field(default=0.0, description=_MIN_LR)
+
+
+class Cosine(Part):
+    """Warm up, then fall along half a cosine (arXiv 1608.03983): there is no stable part to grow from."""
+
+    name: Literal["cosine"] = Field(description="warm up, then fall along half a cosine")
+    warmup: Fraction = Field(default=0.02, description=_WARMUP)
+    min_lr: Fraction = Field(default=0.0, description=_MIN_LR)
 
 
 class Constant(Part):
@@ -76,7 +91,7 @@ class Balance(Part):
 
 
 Optimizer = Annotated[AdamW | Sgd, Field(discriminator="name")]
-Schedule = Annotated[Wsd | Constant, Field(discriminator="name")]
+Schedule = Annotated[Wsd | Cosine | Constant, Field(discriminator="name")]
 Precision = Literal["fp32", "bf16"]
 Checkpointing = Literal["none", "selective", "full"]
 Count = Annotated[int, Field(ge=1)]

@@ -302,6 +302,13 @@ MISTAKES: dict[str, Mistake] = {
         "GROW123",
         help="write `first`",
     ),
+    "stable of a cosine": _of(
+        small("{steps: 10, data: a}", "{steps: 10, data: a, schedule: {name: cosine}}").replace(
+            "- name: last", "- name: last\n    from: §first.stable"
+        ),
+        "GROW123",
+        help="write `first`",
+    ),
     "first from": _of(small("- name: first", "- name: first\n    from: §last"), "GROW124"),
     "a stage called source": _of(small("name: last", "name: §source"), "GROW129"),
     "several states to train from": _of(
