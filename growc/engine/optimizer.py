@@ -13,8 +13,11 @@ from growc.checkpoint.training import State
 from growc.engine.distribute import local, over_shards
 from growc.spec.schema import AdamW, Optimizer
 
-STATE: dict[str, set[str]] = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
-"""Names of the state tensors of each optimizer; all but the step have the parameter's shape."""
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+"""Names of the state tensors of a parameter under AdamW; all but the step have the parameter's shape."""
+
+MOMENTUM = {"momentum_buffer"}
+"""Those of a parameter that moves by a running mean or sum of its gradients."""
 
 
 def build_optimizer(spec: Optimizer, named: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
@@ -25,7 +28,10 @@ def build_optimizer(spec: Optimizer, named: Mapping[str, nn.Parameter]) -> torch
     ]
     groups = [group for group in groups if group["params"]]
     if isinstance(spec, AdamW):
-        return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps)
+        # Fused on GPUs only: torch's kernel for CPUs rounds the last elements of a shard otherwise than the rest, so
+        # that equal rows would drift apart, and its loop over tensors is as fast.
+        fused = all(p.is_cuda for p in named.values())
+        return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, fused=fused)
     return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
 
 
@@ -38,21 +44,25 @@ def get_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter
     }
 
 
-def set_state(
-    spec: Optimizer, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: State
-) -> None:
+def set_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: State) -> None:
     """Give parameters the state in `state`, as far as this optimizer has use for it; the others start fresh.
 
     Adam's bias correction divides by 1 - beta^step: live moments with step 0 would be blown up, so that is refused.
     """
+    groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     for name, entry in state.items():
         if "step" in entry and float(entry["step"]) == 0:
             moments = [value for key, value in entry.items() if key != "step"]
             assert not any(bool(local(m).any()) for m in moments), f"{name}: zero step with live moments"
             continue
-        used = {key: value for key, value in entry.items() if key in STATE[spec.name]}
-        if used.keys() == STATE[spec.name]:
-            optimizer.state[named[name]] = used
+        parameter = named[name]
+        kept = MOMENTUM if "momentum" in groups[parameter] else ADAM
+        used = {key: value for key, value in entry.items() if key in kept}
+        if used.keys() != kept:
+            continue
+        if groups[parameter].get("fused"):  # the kernel counts on its own device
+            used["step"] = used["step"].to(parameter.device)
+        optimizer.state[parameter] = used
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -94,7 +94,7 @@ def train(
     """
     spec, named = node.training, dict(model.named_parameters())
     optimizer = build_optimizer(spec.optimizer, named)
-    set_state(spec.optimizer, optimizer, named, state)
+    set_state(optimizer, named, state)
     rates, release = CopiesRates(named, graph.moe, copies), Release(model, node.steps)
     release.at(start)
     ranks, rank = dist.get_world_size(), dist.get_rank()

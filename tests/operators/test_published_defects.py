@@ -98,7 +98,7 @@ def test_b8_grown_tensors_are_in_the_optimizer_of_the_next_stage(alone: None, tm
         assert all(torch.equal(local(entry[kind]), local(loaded[name][kind])) for kind in entry)
 
     optimizer = build_optimizer(ADAM, named)
-    set_state(ADAM, optimizer, named, loaded)
+    set_state(optimizer, named, loaded)
     set_rate(optimizer, 0.25)
     groups = {p: group for group in optimizer.param_groups for p in group["params"]}
     assert groups.keys() == set(named.values())
