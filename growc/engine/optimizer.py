@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -11,7 +12,8 @@ from torch.distributed.tensor import DTensor
 
 from growc.checkpoint.training import State
 from growc.engine.distribute import local, over_shards
-from growc.spec.schema import AdamW, Optimizer
+from growc.engine.muon import MuonWithAdamW
+from growc.spec.schema import AdamW, Muon, Optimizer, Sgd
 
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
 """Names of the state tensors of a parameter under AdamW; all but the step have the parameter's shape."""
@@ -20,19 +22,48 @@ MOMENTUM = {"momentum_buffer"}
 """Those of a parameter that moves by a running mean or sum of its gradients."""
 
 
-def build_optimizer(spec: Optimizer, named: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of a stage. Weight decay acts on matrices and expert stacks, not on norms and biases."""
-    groups = [
-        {"params": [p for p in named.values() if p.dim() >= 2], "weight_decay": spec.weight_decay},
-        {"params": [p for p in named.values() if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+def build_optimizer(
+    spec: Optimizer, named: Mapping[str, nn.Parameter], hidden: Collection[str] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer of a stage. Weight decay acts on matrices and expert stacks, not on norms and biases.
+
+    Args:
+        spec: which, and its settings.
+        named: the parameters.
+        hidden: names of the matrices that muon is for; see `hidden_matrices`. The others ask for none.
+    """
+    if isinstance(spec, Sgd):
+        return torch.optim.SGD(_groups(named.values(), spec.weight_decay), lr=spec.lr, momentum=spec.momentum)
     if isinstance(spec, AdamW):
-        # Fused on GPUs only: torch's kernel for CPUs rounds the last elements of a shard otherwise than the rest, so
-        # that equal rows would drift apart, and its loop over tensors is as fast.
-        fused = all(p.is_cuda for p in named.values())
-        return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, fused=fused)
-    return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+        return _adam(spec, named.values())
+    return MuonWithAdamW(
+        [p for name, p in named.items() if name in hidden],
+        _adam(spec, [p for name, p in named.items() if name not in hidden]),
+        lr=spec.lr,
+        weight_decay=spec.weight_decay,
+        momentum=spec.momentum,
+        nesterov=spec.nesterov,
+        ns_steps=spec.ns_steps,
+        adjust_lr=spec.adjust_lr,
+    )
+
+
+def _adam(spec: AdamW | Muon, parameters: Collection[nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW, in one kernel on GPUs.
+
+    On CPUs that kernel rounds the last elements of a shard otherwise than the rest, so that equal rows would drift
+    apart; and there the loop over tensors is as fast.
+    """
+    groups, fused = _groups(parameters, spec.weight_decay), all(p.is_cuda for p in parameters)
+    return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, fused=fused)
+
+
+def _groups(parameters: Collection[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def get_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> State:

@@ -19,6 +19,7 @@ from growc.engine import balance as balancing
 from growc.engine.distribute import local
 from growc.engine.losses import mean_loss, validation_losses
 from growc.engine.micro import micro_batch
+from growc.engine.muon import hidden_matrices
 from growc.engine.optimizer import (
     State,
     build_optimizer,
@@ -93,7 +94,7 @@ def train(
         Interrupted: after the state was saved.
     """
     spec, named = node.training, dict(model.named_parameters())
-    optimizer = build_optimizer(spec.optimizer, named)
+    optimizer = build_optimizer(spec.optimizer, named, hidden_matrices(model, graph.moe))
     set_state(optimizer, named, state)
     rates, release = CopiesRates(named, graph.moe, copies), Release(model, node.steps)
     release.at(start)

@@ -17,6 +17,7 @@ _MIN_LR = "learning rate at the end of the stage, as a fraction of the peak"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ClipNorm = Annotated[float, Field(gt=0)] | None
 Decay = Literal["linear", "cosine", "sqrt"]
+AdjustLr = Literal["match_rms_adamw", "original"]
 
 
 class AdamW(Part):
@@ -38,6 +39,28 @@ class Sgd(Part):
     lr: float = Field(default=1e-2, gt=0, description=_LR)
     momentum: float = Field(default=0.0, ge=0, lt=1, description="decay of the running sum of gradients")
     weight_decay: float = Field(default=0.0, ge=0, description=_DECAY)
+    clip_norm: ClipNorm = Field(default=1.0, description=_CLIP)
+
+
+class Muon(Part):
+    """Muon for matrices of hidden layers and of each expert; AdamW for embeddings, head and vectors."""
+
+    name: Literal["muon"] = Field(description="Muon, with AdamW for what is no hidden matrix (arXiv 2502.16982)")
+    lr: float = Field(default=1e-3, gt=0, description=f"{_LR}, of both")
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="decay of the running mean of gradients")
+    nesterov: bool = Field(default=True, description="look one gradient ahead of the mean")
+    ns_steps: int = Field(
+        default=5, ge=1, lt=100, description="Newton-Schulz iterations by which an update is orthogonalised"
+    )
+    adjust_lr: AdjustLr = Field(
+        default="match_rms_adamw",
+        description="the factor of lr for a matrix of A rows and B columns: 0.2 sqrt(max(A, B)), by which updates are "
+        "as large as AdamW's and its lr fits, or sqrt(max(1, A / B)) (original)",
+    )
+    weight_decay: float = Field(default=0.1, ge=0, description=f"{_DECAY}, of both")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW: decay of the mean of the gradients")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW: decay of the mean of their squares")
+    eps: float = Field(default=1e-8, gt=0, description="AdamW: added to the root of the second moment")
     clip_norm: ClipNorm = Field(default=1.0, description=_CLIP)
 
 
@@ -90,7 +113,7 @@ class Balance(Part):
     )
 
 
-Optimizer = Annotated[AdamW | Sgd, Field(discriminator="name")]
+Optimizer = Annotated[AdamW | Sgd | Muon, Field(discriminator="name")]
 Schedule = Annotated[Wsd | Cosine | Constant, Field(discriminator="name")]
 Precision = Literal["fp32", "bf16"]
 Checkpointing = Literal["none", "selective", "full"]

@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from growc.engine.distribute import full, leave
 
@@ -36,10 +36,11 @@ def parameters(shapes: Shapes) -> dict[str, nn.Parameter]:
 def step(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], seeds: range) -> None:
     """A step with random gradients for every seed."""
     shapes = {name: tuple(p.shape) for name, p in named.items()}
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     for seed in seeds:
         for name, gradient in drawn(shapes, 1 + seed).items():
-            named[name].grad = distribute_tensor(gradient, mesh, [Shard(0)])
+            layout = named[name].data
+            assert isinstance(layout, DTensor)
+            named[name].grad = distribute_tensor(gradient, layout.device_mesh, layout.placements)
         optimizer.step()
 
 
