@@ -202,7 +202,7 @@ MISTAKES: dict[str, Mistake] = {
     "missing name of a variant": _of(
         small("{batch_tokens: 128}", "{batch_tokens: 128, optimizer: §{lr: 1e-3}}"),
         "GROW102",
-        help="`name: adamw` or `name: sgd`",
+        help="`name: adamw`, `name: sgd` or `name: muon`",
     ),
     "missing kind": _of(small("{kind: python_source}", "§{path: x}"), "GROW102", help="`kind: text`"),
     "missing op": _of(small("{op: expert_upcycling}", "§{factor: 2}"), "GROW102", help="`expert_upcycling`"),
