@@ -169,7 +169,7 @@ def test_b9_a_zero_step_beside_live_moments_is_refused() -> None:
     optimizer = build_optimizer(ADAM, {"w": parameter})
     live = {"step": torch.tensor(0.0), "exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2)}
     with pytest.raises(AssertionError, match="zero step"):
-        set_state(ADAM, optimizer, {"w": parameter}, {"w": live})
+        set_state(optimizer, {"w": parameter}, {"w": live})
 
 
 def test_b9_moments_are_interpolated_as_the_weights_are() -> None:
