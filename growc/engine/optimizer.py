@@ -1,8 +1,9 @@
-"""Optimizers, their state by tensor name, and the learning-rate schedule."""
+"""Optimizers and their state by tensor name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -11,22 +12,58 @@ from torch.distributed.tensor import DTensor
 
 from growc.checkpoint.training import State
 from growc.engine.distribute import local, over_shards
-from growc.spec.schema import AdamW, Optimizer, Schedule, Wsd
+from growc.engine.muon import MuonWithAdamW
+from growc.spec.schema import AdamW, Muon, Optimizer, Sgd
 
-STATE: dict[str, set[str]] = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
-"""Names of the state tensors of each optimizer; all but the step have the parameter's shape."""
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+"""Names of the state tensors of a parameter under AdamW; all but the step have the parameter's shape."""
+
+MOMENTUM = {"momentum_buffer"}
+"""Those of a parameter that moves by a running mean or sum of its gradients."""
 
 
-def build_optimizer(spec: Optimizer, named: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of a stage. Weight decay acts on matrices and expert stacks, not on norms and biases."""
-    groups = [
-        {"params": [p for p in named.values() if p.dim() >= 2], "weight_decay": spec.weight_decay},
-        {"params": [p for p in named.values() if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+def build_optimizer(
+    spec: Optimizer, named: Mapping[str, nn.Parameter], hidden: Collection[str] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer of a stage. Weight decay acts on matrices and expert stacks, not on norms and biases.
+
+    Args:
+        spec: which, and its settings.
+        named: the parameters.
+        hidden: names of the matrices that muon is for; see `hidden_matrices`. The others ask for none.
+    """
+    if isinstance(spec, Sgd):
+        return torch.optim.SGD(_groups(named.values(), spec.weight_decay), lr=spec.lr, momentum=spec.momentum)
     if isinstance(spec, AdamW):
-        return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps)
-    return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+        return _adam(spec, named.values())
+    return MuonWithAdamW(
+        [p for name, p in named.items() if name in hidden],
+        _adam(spec, [p for name, p in named.items() if name not in hidden]),
+        lr=spec.lr,
+        weight_decay=spec.weight_decay,
+        momentum=spec.momentum,
+        nesterov=spec.nesterov,
+        ns_steps=spec.ns_steps,
+        adjust_lr=spec.adjust_lr,
+    )
+
+
+def _adam(spec: AdamW | Muon, parameters: Collection[nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW, in one kernel on GPUs.
+
+    On CPUs that kernel rounds the last elements of a shard otherwise than the rest, so that equal rows would drift
+    apart; and there the loop over tensors is as fast.
+    """
+    groups, fused = _groups(parameters, spec.weight_decay), all(p.is_cuda for p in parameters)
+    return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, fused=fused)
+
+
+def _groups(parameters: Collection[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def get_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> State:
@@ -38,41 +75,25 @@ def get_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter
     }
 
 
-def set_state(
-    spec: Optimizer, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: State
-) -> None:
+def set_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: State) -> None:
     """Give parameters the state in `state`, as far as this optimizer has use for it; the others start fresh.
 
     Adam's bias correction divides by 1 - beta^step: live moments with step 0 would be blown up, so that is refused.
     """
+    groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     for name, entry in state.items():
         if "step" in entry and float(entry["step"]) == 0:
             moments = [value for key, value in entry.items() if key != "step"]
             assert not any(bool(local(m).any()) for m in moments), f"{name}: zero step with live moments"
             continue
-        used = {key: value for key, value in entry.items() if key in STATE[spec.name]}
-        if used.keys() == STATE[spec.name]:
-            optimizer.state[named[name]] = used
-
-
-def learning_rate(schedule: Schedule, peak: float, step: int, steps: int) -> float:
-    """The learning rate of `step` (from 0) of a stage of `steps`.
-
-    Warmup-stable-decay: linear warmup over `warmup * steps`, then `peak`, then a linear anneal to zero over the last
-    `anneal * steps`.
-    """
-    warmup = round(schedule.warmup * steps)
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    start = stable_step(schedule, steps)
-    if step >= start:
-        return peak * (steps - step) / (steps - start + 1)
-    return peak
-
-
-def stable_step(schedule: Schedule, steps: int) -> int:
-    """The number of steps before the anneal: the stable state is the state after them."""
-    return steps - round(schedule.anneal * steps) if isinstance(schedule, Wsd) else steps
+        parameter = named[name]
+        kept = MOMENTUM if "momentum" in groups[parameter] else ADAM
+        used = {key: value for key, value in entry.items() if key in kept}
+        if used.keys() != kept:
+            continue
+        if groups[parameter].get("fused"):  # the kernel counts on its own device
+            used["step"] = used["step"].to(parameter.device)
+        optimizer.state[parameter] = used
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -23,7 +23,7 @@ from growc.engine.balance import Load
 from growc.engine.distribute import build_model, named_state
 from growc.engine.layout import Layout
 from growc.engine.losses import validation_losses
-from growc.engine.optimizer import stable_step
+from growc.engine.schedules import stable_step
 from growc.files.atomic import write_json
 from growc.files.beside import TRAINING
 from growc.growth.decision import Decision

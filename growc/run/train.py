@@ -19,17 +19,17 @@ from growc.engine import balance as balancing
 from growc.engine.distribute import local
 from growc.engine.losses import mean_loss, validation_losses
 from growc.engine.micro import micro_batch
+from growc.engine.muon import hidden_matrices
 from growc.engine.optimizer import (
     State,
     build_optimizer,
     clip,
     get_state,
-    learning_rate,
     set_rate,
     set_state,
-    stable_step,
 )
 from growc.engine.recompute import recompute_layers
+from growc.engine.schedules import learning_rate, stable_step
 from growc.growth.graph import TrainNode
 from growc.model import ModelGraph
 from growc.run.copies import CopiesRates
@@ -94,8 +94,8 @@ def train(
         Interrupted: after the state was saved.
     """
     spec, named = node.training, dict(model.named_parameters())
-    optimizer = build_optimizer(spec.optimizer, named)
-    set_state(spec.optimizer, optimizer, named, state)
+    optimizer = build_optimizer(spec.optimizer, named, hidden_matrices(model, graph.moe))
+    set_state(optimizer, named, state)
     rates, release = CopiesRates(named, graph.moe, copies), Release(model, node.steps)
     release.at(start)
     ranks, rank = dist.get_world_size(), dist.get_rank()

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, mo
 from growc.operators import OPERATORS, Operator, operator
 from growc.spec.data import CorpusSpec, Data, Jsonl, PythonSource, Text, Tokens, Validation
 from growc.spec.fields import Auto, Name, One, Part, complaint
-from growc.spec.training import AdamW, Balance, Constant, Optimizer, Schedule, Sgd, Train, Training, Wsd
+from growc.spec.training import AdamW, Balance, Constant, Cosine, Muon, Optimizer, Schedule, Sgd, Train, Training, Wsd
 from growc.spec.wording import guess, quoted
 
 VERSION = 1
@@ -214,12 +214,14 @@ __all__ = [
     "Baseline",
     "Constant",
     "CorpusSpec",
+    "Cosine",
     "Data",
     "GrowStep",
     "Invariants",
     "Jsonl",
     "LossInvariant",
     "Model",
+    "Muon",
     "Optimizer",
     "Parallel",
     "PythonSource",

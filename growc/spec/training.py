@@ -12,9 +12,12 @@ _LR = "peak learning rate"
 _DECAY = "decoupled weight decay, in units of the learning rate"
 _CLIP = "largest gradient norm; larger gradients are scaled down to it (null: never)"
 _WARMUP = "fraction of the stage's steps over which the learning rate rises from zero"
+_MIN_LR = "learning rate at the end of the stage, as a fraction of the peak"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ClipNorm = Annotated[float, Field(gt=0)] | None
+Decay = Literal["linear", "cosine", "sqrt"]
+AdjustLr = Literal["match_rms_adamw", "original"]
 
 
 class AdamW(Part):
@@ -39,14 +42,49 @@ class Sgd(Part):
     clip_norm: ClipNorm = Field(default=1.0, description=_CLIP)
 
 
+class Muon(Part):
+    """Muon for matrices of hidden layers and of each expert; AdamW for embeddings, head and vectors."""
+
+    name: Literal["muon"] = Field(description="Muon, with AdamW for what is no hidden matrix (arXiv 2502.16982)")
+    lr: float = Field(default=1e-3, gt=0, description=f"{_LR}, of both")
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="decay of the running mean of gradients")
+    nesterov: bool = Field(default=True, description="look one gradient ahead of the mean")
+    ns_steps: int = Field(
+        default=5, ge=1, lt=100, description="Newton-Schulz iterations by which an update is orthogonalised"
+    )
+    adjust_lr: AdjustLr = Field(
+        default="match_rms_adamw",
+        description="the factor of lr for a matrix of A rows and B columns: 0.2 sqrt(max(A, B)), by which updates are "
+        "as large as AdamW's and its lr fits, or sqrt(max(1, A / B)) (original)",
+    )
+    weight_decay: float = Field(default=0.1, ge=0, description=f"{_DECAY}, of both")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW: decay of the mean of the gradients")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW: decay of the mean of their squares")
+    eps: float = Field(default=1e-8, gt=0, description="AdamW: added to the root of the second moment")
+    clip_norm: ClipNorm = Field(default=1.0, description=_CLIP)
+
+
 class Wsd(Part):
     """Warm up, stay, decay (arXiv 2404.06395): the stable part is where models grow."""
 
     name: Literal["wsd"] = Field(description="warm up, stay, decay")
     warmup: Fraction = Field(default=0.02, description=_WARMUP)
     anneal: Fraction = Field(
-        default=0.1, description="fraction of the stage's steps over which it falls to zero at the end"
+        default=0.1, description="fraction of the stage's steps over which it falls to min_lr at the end"
     )
+    decay: Decay = Field(
+        default="linear",
+        description="shape of the fall: linear, half a cosine, or sqrt, which is 1 - sqrt(progress) (arXiv 2405.18392)",
+    )
+    min_lr: Fraction = Field(default=0.0, description=_MIN_LR)
+
+
+class Cosine(Part):
+    """Warm up, then fall along half a cosine (arXiv 1608.03983): there is no stable part to grow from."""
+
+    name: Literal["cosine"] = Field(description="warm up, then fall along half a cosine")
+    warmup: Fraction = Field(default=0.02, description=_WARMUP)
+    min_lr: Fraction = Field(default=0.0, description=_MIN_LR)
 
 
 class Constant(Part):
@@ -75,8 +113,8 @@ class Balance(Part):
     )
 
 
-Optimizer = Annotated[AdamW | Sgd, Field(discriminator="name")]
-Schedule = Annotated[Wsd | Constant, Field(discriminator="name")]
+Optimizer = Annotated[AdamW | Sgd | Muon, Field(discriminator="name")]
+Schedule = Annotated[Wsd | Cosine | Constant, Field(discriminator="name")]
 Precision = Literal["fp32", "bf16"]
 Checkpointing = Literal["none", "selective", "full"]
 Count = Annotated[int, Field(ge=1)]

@@ -98,7 +98,7 @@ def test_b8_grown_tensors_are_in_the_optimizer_of_the_next_stage(alone: None, tm
         assert all(torch.equal(local(entry[kind]), local(loaded[name][kind])) for kind in entry)
 
     optimizer = build_optimizer(ADAM, named)
-    set_state(ADAM, optimizer, named, loaded)
+    set_state(optimizer, named, loaded)
     set_rate(optimizer, 0.25)
     groups = {p: group for group in optimizer.param_groups for p in group["params"]}
     assert groups.keys() == set(named.values())
@@ -169,7 +169,7 @@ def test_b9_a_zero_step_beside_live_moments_is_refused() -> None:
     optimizer = build_optimizer(ADAM, {"w": parameter})
     live = {"step": torch.tensor(0.0), "exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2)}
     with pytest.raises(AssertionError, match="zero step"):
-        set_state(ADAM, optimizer, {"w": parameter}, {"w": live})
+        set_state(optimizer, {"w": parameter}, {"w": live})
 
 
 def test_b9_moments_are_interpolated_as_the_weights_are() -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from torch import Tensor
 
 from growc.checkpoint.training import read_config, read_tensor
-from growc.engine.optimizer import learning_rate
+from growc.engine.schedules import learning_rate
 from growc.files.beside import TRAINING
 from growc.growth.graph import GrowNode, Node, TrainNode
 from growc.operators.grown_config import without_siblings

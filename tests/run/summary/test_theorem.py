@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from growc.engine.optimizer import learning_rate
+from growc.engine.schedules import learning_rate
 from growc.growth.graph import TrainNode
 from growc.growth.open import open_spec
 from growc.operators.grown_config import without_siblings
