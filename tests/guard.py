@@ -2,9 +2,10 @@
 
 Time is that of processors, since a clock depends on what else the machine does: of this process, of the processes that
 it has waited for, and of those that still run, with all that they have waited for. It is that of the whole case, but
-for fixtures that several cases share. What tears a shared fixture down counts for the last of them. On a machine that
-does much beside the tests the same case was seen to take ten times its processor time, so there no case is judged; nor
-is one where torch was told to leave its vector kernels alone.
+for fixtures that several cases share. What tears a shared fixture down counts for the last of them. They are seconds of
+the processor that the limit was set on: a case that exceeds it is judged by how long a piece of work takes at that
+moment, since two tests at once were seen to slow one another down by half. On a machine that does much beside the tests
+no case is judged; nor is one where torch was told to leave its vector kernels alone.
 
 A process is one that is started by a program's name. `os.fork` alone is none: it costs no import, and the pool of ranks
 lives by it. A fixture that starts one does so for every case that may be the first to ask for it; all of these carry
@@ -16,6 +17,7 @@ from __future__ import annotations
 import multiprocessing.util
 import os
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,12 @@ import pytest
 
 LIMIT = 20.0
 """Seconds of processors for one case."""
+
+WORK = 300_000
+"""Numbers that are squared to see how fast a processor is."""
+
+REFERENCE = 0.012
+"""Seconds that this took where the limit was set."""
 
 BUSY = 3.0
 """Processes for each core that want to run, from which on times say nothing: the suite itself has half as many."""
@@ -115,9 +123,20 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     guard = _guards[-1]
     seconds = spent() - guard.began - guard.shared
     slow = PLAIN in os.environ or os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
-    if seconds > LIMIT and not slow:
+    if seconds > LIMIT and not slow and (seconds := seconds / pace()) > LIMIT:
         pytest.fail(f"{item.nodeid} took {seconds:.1f} s of processors, and may take {LIMIT:g}", pytrace=False)
     return result
+
+
+def pace() -> float:
+    """How much longer work takes now than where the limit was set, at least 1."""
+
+    def once() -> float:
+        began = time.process_time()
+        sum(number * number for number in range(WORK))
+        return time.process_time() - began
+
+    return max(1.0, min(once() for _ in range(3)) / REFERENCE)
 
 
 def spent() -> float:

@@ -105,6 +105,7 @@ def test_it(mine):
 @pytest.fixture
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "LIMIT", 0.15)
+    monkeypatch.setattr(guard, "pace", lambda: 1.0)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.delenv(guard.PLAIN, raising=False)
 
@@ -159,6 +160,20 @@ def test_a_child_that_still_runs_counts() -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_slow_processor_has_more_time(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "pace", lambda: 2.0)
+    pytester.makepyfile(f"{COMPUTES}\ndef test_it(): compute()\ndef test_longer(): compute(0.5)")
+    pytester.runpytest_inprocess("-p", "tests.guard").assert_outcomes(passed=2, errors=1)
+
+
+def test_the_pace_is_that_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "REFERENCE", 1e9)
+    assert guard.pace() == 1
+    monkeypatch.setattr(guard, "REFERENCE", 1e-4)
+    assert guard.pace() > 10
 
 
 @pytest.mark.usefixtures("limited")

@@ -25,12 +25,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.dense_to_moe.routing import routing_of
 from benchmarks.dense_to_moe.write import BASE, RESULTS
+from growc.engine.losses import mean_loss
 from growc.files.atomic import read_json, write_json
 from growc.nn.auto import register
 from growc.plan.freeze import read_plan
 from growc.run.data import open_corpus
 from growc.run.folder import RunFolder
-from growc.run.losses import token_losses, validation_windows
 
 WINDOWS = 64
 """Held-out windows that are routed."""
@@ -48,7 +48,7 @@ def main(folders: Sequence[Path], results: Path = RESULTS) -> None:
         folder = RunFolder(path)
         plan, summary = read_plan(folder.plan), read_json(folder.summary)
         length = plan.values["data"]["sequence_length"]
-        windows = torch.from_numpy(validation_windows(open_corpus(folder.data).validation, length, WINDOWS))
+        windows = torch.from_numpy(open_corpus(folder.data).validation.windows(length, WINDOWS))
         for arm in summary["arms"]:
             name = arm["point"]["arm"] if arm["arm"] == "main" else arm["arm"]
             checkpoint = folder.checkpoint(arm["end"])
@@ -82,7 +82,7 @@ def step_seconds(checkpoints: dict[str, Path], batch: torch.Tensor) -> dict[str,
     taken: dict[str, list[float]] = {name: [] for name in models}
     for turn, (name, model) in itertools.product(range(STEPS + 1), models.items()):
         began = time.perf_counter()
-        token_losses(model, batch).mean().backward()
+        mean_loss(model, batch).backward()
         if turn:  # the first one warms up
             taken[name].append(time.perf_counter() - began)
         model.zero_grad()

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from growc.engine.losses import token_losses
 from growc.model import inspect
 from growc.nn.auto import register
-from growc.run.losses import token_losses
 
 SHARE = 0.9
 """Of the tokens: the fewest sets of experts that carry as many are counted."""

@@ -115,12 +115,12 @@ def _predicted(source: Path, growth: Growth, windows: Any) -> list[float] | None
     from transformers import AutoModelForCausalLM
 
     from benchmarks.families.weights import EAGER, load, of_language
+    from growc.engine.layout import Layout
     from growc.model import inspect
     from growc.model.build import load_config
     from growc.model.source import from_folder
     from growc.operators.expert_upcycling import ExpertUpcycling
     from growc.run.grow import Place, predict
-    from growc.run.layout import Layout
 
     graph = inspect(from_folder(source).config, windows.shape[1])
     operator = ExpertUpcycling.model_validate({k: v for k, v in growth.operator.items() if k != "op"})

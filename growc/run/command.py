@@ -16,6 +16,8 @@ from types import FrameType
 import psutil
 
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, fail
+from growc.engine.layout import layout
+from growc.engine.micro import micro_batch
 from growc.files.atomic import read_json
 from growc.files.beside import beside
 from growc.growth.graph import TrainNode
@@ -27,7 +29,6 @@ from growc.plan.plan import Plan
 from growc.run.data import Corpus, prepare
 from growc.run.folder import RunFolder
 from growc.run.journal import events, record
-from growc.run.layout import layout
 from growc.run.worker import OUTCOME, STOP
 
 
@@ -87,10 +88,7 @@ def _check(plan: Plan, opened: Opened, nproc: int) -> None:
              help="add a data section, or grow a checkpoint folder with `growc grow`")  # fmt: skip
     layout(spec.parallel, ranks, [node.after for node in opened.graph.nodes])
     for node in opened.graph.nodes:
-        sequences = node.training.batch_tokens // spec.data.sequence_length
-        if sequences % ranks:
-            fail("GROW623", f"a batch of {sequences} sequences does not divide among {ranks} ranks",
-                 help="make batch_tokens a multiple of sequence_length * ranks")  # fmt: skip
+        micro_batch(node.training, spec.data.sequence_length, ranks)
 
 
 @contextmanager
@@ -162,7 +160,7 @@ def _same(before: Plan, now: Plan, folder: RunFolder) -> None:
 
 
 def _as_rank(folder: RunFolder, allow_code: bool, echo: Callable[[str], None]) -> ExitCode:
-    from growc.run import distribute
+    from growc.engine import distribute
     from growc.run.worker import work
 
     while not folder.plan.exists() or not (folder.data).exists():

@@ -1,7 +1,7 @@
 """Copies that learn at a rate of their own: their rows of fused tensors, whose originals keep the stage's rate.
 
 No optimizer knows rows, so the update of these rows is scaled after the fact: new = old + factor * (new - old). That is
-what another learning rate would do in AdamW and SGD alike, weight decay included, and moments are left alone.
+what another learning rate would do in AdamW, SGD and Muon alike, weight decay included, and moments are left alone.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from growc.engine.distribute import local
+from growc.engine.sharded import rows_held
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.sites import MoeSite
-from growc.run.distribute import local
 from growc.run.lineage import PastGrowth
-from growc.run.sharded import rows_held
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from growc import __version__
 from growc.checkpoint.lineage import LINEAGE
 from growc.checkpoint.training import State, write_state
 from growc.checkpoint.write import write_config
+from growc.engine.distribute import full, named_state
 from growc.files.atomic import commit, write_json
 from growc.files.beside import TRAINING, beside, copy_beside
 from growc.model import ModelGraph, ModelSource, fetch
@@ -24,7 +25,6 @@ from growc.model.left_out import left_out, prediction_tensors
 from growc.model.prediction import without_promise
 from growc.model.whole import text_alone
 from growc.operators.operator import Replicas
-from growc.run.distribute import full, named_state
 
 
 def save_checkpoint(

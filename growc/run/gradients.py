@@ -9,27 +9,24 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
-from growc.run.distribute import reshard
-from growc.run.losses import precision, token_losses
-from growc.spec.training import Precision
+from growc.engine.distribute import reshard
+from growc.engine.losses import mean_loss
 
 
 def backward_over(
-    model: PreTrainedModel, batches: Sequence[Tensor], kind: Precision, device: torch.device
+    model: PreTrainedModel, batches: Sequence[Tensor], device: torch.device
 ) -> Generator[dict[str, Parameter]]:
     """The model's parameters by name once for each batch, each time with the gradients of that batch's mean loss.
 
     Args:
         model: laid out over the ranks; in evaluation mode meanwhile, and without gradients at the end.
         batches: this rank's share of each, of shape (sequences, sequence_length + 1).
-        kind: precision of the forward and backward.
         device: of this rank.
     """
     was_training = model.training
     model.eval()
     for batch in batches:
-        with precision(kind, device):
-            token_losses(model, batch.to(device)).mean().backward()
+        mean_loss(model, batch.to(device)).backward()
         reshard(model)
         yield dict(model.named_parameters())
         model.zero_grad(set_to_none=True)

@@ -12,6 +12,10 @@ from transformers import PreTrainedModel
 
 from growc.checkpoint.training import State
 from growc.diagnostics import fail
+from growc.engine.distribute import build_model, named_state
+from growc.engine.layout import Layout
+from growc.engine.losses import validation_losses
+from growc.engine.sharded import Sharded, grow_tensor
 from growc.growth.decision import Decision, by_scores
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph
@@ -29,15 +33,11 @@ from growc.operators.selection import ByReconstruction
 from growc.operators.sensitivity import BySensitivity
 from growc.operators.sites import MoeSite
 from growc.programs import of_parent, sources
-from growc.run.distribute import build_model, named_state
 from growc.run.inputs import mean_inputs
-from growc.run.layout import Layout
-from growc.run.losses import validation_losses
 from growc.run.matching import unit_orders
 from growc.run.reconstruction import pruned
 from growc.run.scores import expert_scores
 from growc.run.sensitivity import unit_scores
-from growc.run.sharded import Sharded, grow_tensor
 from growc.run.skipping import Skipping, measure_skipping
 from growc.spec.training import Precision
 
@@ -93,14 +93,14 @@ def predict(
     if routes_exclusively(graph.config):
         return None
     with as_duplicated(model, replicas) as seen:
-        losses = validation_losses(model, place.windows, place.device, place.precision)
+        losses = validation_losses(model, place.windows, place.device)
     return Prediction(losses, {layer: k.mean for layer, k in seen.items()})
 
 
 def dry_run(model: PreTrainedModel, sites: tuple[MoeSite, ...], place: Place) -> DryRun:
     """What a release of siblings will do, before anything changes: the exclusive model with plain top-K."""
     with as_released(model, sites) as seen:
-        losses = validation_losses(model, place.windows, place.device, place.precision)
+        losses = validation_losses(model, place.windows, place.device)
     return DryRun(losses, {layer: collisions.rate for layer, collisions in seen.items()})
 
 
@@ -115,22 +115,22 @@ def allocate(
             return by_scores(planned, {})
         case ByReconstruction() as how:
             assert isinstance(planned.operator, ExpertPruning)
-            return pruned(planned, how, planned.operator, model, batches(how.batches), place.precision, place.device)
+            return pruned(planned, how, planned.operator, model, batches(how.batches), place.device)
         case ByActivations() as how:
             models = [parent.model for parent in parents]
-            units = unit_orders(models, planned.networks, batches(how.batches), place.precision, place.device)
+            units = unit_orders(models, planned.networks, batches(how.batches), place.device)
             return replace(by_scores(planned, {}), units=units)
         case MeanTokens() as how:
             entries = {mean_token(s.layer): s.router if isinstance(s, MoeSite) else s.up[0] for s in planned.sites}
-            means = mean_inputs(model, entries, batches(how.batches), place.precision, place.device)
+            means = mean_inputs(model, entries, batches(how.batches), place.device)
             return replace(by_scores(planned, {}), means=means)
         case Domains() as how:
             return replace(by_scores(planned, {}), means=_domains(how, parents, place))
         case BySensitivity() as how:
-            return by_scores(planned, unit_scores(how, model, sites, batches, place.precision, place.device, seed))
+            return by_scores(planned, unit_scores(how, model, sites, batches, place.device, seed))
         case rule:
             _has_curvature(rule, sites, state)
-            scores = expert_scores(rule, model, state, sites, batches, place.precision, place.device, seed)
+            scores = expert_scores(rule, model, state, sites, batches, place.device, seed)
             return by_scores(planned, scores)
 
 
@@ -143,7 +143,7 @@ def _domains(how: Domains, parents: Sequence[Parent], place: Place) -> dict[str,
         if number not in (0, how.seed):
             assert branch.reads is not None, "a branch that was not trained is refused when it is planned"
             batches = branch.reads(how.batches)
-            found |= mean_inputs(seed, {domain(number): head}, batches, place.precision, place.device)
+            found |= mean_inputs(seed, {domain(number): head}, batches, place.device)
     return found
 
 
@@ -170,7 +170,7 @@ def skipping(
             layers = {site.layer for site in planned.sites}
             sites = tuple(site for site in graph.moe if site.layer in layers)
             parts = batches(operator.skipping_batches)
-            return measure_skipping(model, sites, parts, place.windows, place.precision, place.device)
+            return measure_skipping(model, sites, parts, place.windows, place.device)
         case _:
             return None
 
@@ -183,7 +183,7 @@ def apply(
     All models live in memory at once, each as shards; no tensor is gathered whole.
     """
     bound = decision.bound(planned)
-    grown = build_model(bound.grown.config, place.layout, place.device, place.seed)
+    grown = build_model(bound.grown.config, place.layout, place.device, place.seed, place.precision)
     targets = named_state(grown)
     read = {of_parent(i, n): t for i, parent in enumerate(parents) for n, t in named_state(parent.model).items()}
     state = {of_parent(i, n): entry for i, parent in enumerate(parents) for n, entry in parent.state.items()}

@@ -11,16 +11,14 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from growc.run.distribute import reshard
-from growc.run.losses import precision, token_losses
-from growc.spec.training import Precision
+from growc.engine.distribute import reshard
+from growc.engine.losses import token_losses
 
 
 def mean_inputs(
     model: PreTrainedModel,
     modules: Mapping[str, str],
     batches: Sequence[Tensor],
-    kind: Precision,
     device: torch.device,
 ) -> dict[str, tuple[float, ...]]:
     """The mean over all tokens of all ranks of what enters modules, the same on every rank.
@@ -31,13 +29,12 @@ def mean_inputs(
         model: laid out over the ranks.
         modules: paths by the names of the means.
         batches: this rank's share of the calibration text, each of shape (sequences, sequence_length + 1).
-        kind: precision of the forward.
         device: of this rank.
     """
     sums: dict[str, Tensor] = {}
     count = torch.zeros((), dtype=torch.float64, device=device)
     for batch in batches:
-        seen = inputs_of(model, modules, batch.to(device), kind, device)
+        seen = inputs_of(model, modules, batch.to(device))
         sums = {name: entered.double().sum(0) + sums.get(name, 0) for name, entered in seen.items()}
         count += batch[:, 1:].numel()
     for total in (*sums.values(), count):
@@ -46,14 +43,12 @@ def mean_inputs(
 
 
 @torch.no_grad()
-def inputs_of(
-    model: PreTrainedModel, modules: Mapping[str, str], batch: Tensor, kind: Precision, device: torch.device
-) -> dict[str, Tensor]:
+def inputs_of(model: PreTrainedModel, modules: Mapping[str, str], batch: Tensor) -> dict[str, Tensor]:
     """What enters modules in one forward, of shape (tokens, width), by the names that `modules` gives their paths."""
     seen: dict[str, Tensor] = {}
     was_training = model.training
     model.eval()
-    with precision(kind, device), _watched(model, modules, seen):
+    with _watched(model, modules, seen):
         token_losses(model, batch)
     reshard(model)
     model.train(was_training)

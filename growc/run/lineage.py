@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from growc.engine.schedules import stable_step
 from growc.files.atomic import read_json
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
 from growc.operators import Operator
 from growc.operators.operator import Replicas
 from growc.run.folder import RunFolder
-from growc.run.optimizer import stable_step
 
 RESULT = "result.json"
 """File of a finished stage: losses by validation window, loads, siblings, seconds."""

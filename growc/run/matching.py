@@ -14,14 +14,12 @@ from transformers import PreTrainedModel
 from growc.operators.operator import KeptUnits
 from growc.operators.sites import FfnSite
 from growc.run.inputs import inputs_of
-from growc.spec.training import Precision
 
 
 def unit_orders(
     models: Sequence[PreTrainedModel],
     networks: Sequence[FfnSite],
     batches: Sequence[Tensor],
-    kind: Precision,
     device: torch.device,
 ) -> dict[int, KeptUnits]:
     """For every network, by layer, and every model but the first: which of its units takes each place.
@@ -34,12 +32,11 @@ def unit_orders(
         models: of one architecture, laid out over the ranks.
         networks: whose units are matched.
         batches: this rank's share of the calibration text, each of shape (sequences, sequence_length + 1).
-        kind: precision of the forward.
         device: of this rank.
     """
     found: dict[int, KeptUnits] = {site.layer: () for site in networks}
     for model in models[1:]:
-        alike = _alike((models[0], model), networks, batches, kind, device)
+        alike = _alike((models[0], model), networks, batches, device)
         orders: list[Any] = [[_order(alike[site.name]) for site in networks] if dist.get_rank() == 0 else None]
         dist.broadcast_object_list(orders)
         for site, order in zip(networks, orders[0], strict=True):
@@ -56,7 +53,6 @@ def _alike(
     pair: tuple[PreTrainedModel, PreTrainedModel],
     networks: Sequence[FfnSite],
     batches: Sequence[Tensor],
-    kind: Precision,
     device: torch.device,
 ) -> dict[str, Tensor]:
     """Cosines between the activations of all units of two models, by network: of shape (units, units)."""
@@ -65,7 +61,7 @@ def _alike(
     products = {name: torch.zeros(n, n, dtype=torch.float64, device=device) for name, n in wide.items()}
     squares = {name: torch.zeros(2, n, dtype=torch.float64, device=device) for name, n in wide.items()}
     for batch in batches:
-        seen = [inputs_of(model, back, batch.to(device), kind, device) for model in pair]
+        seen = [inputs_of(model, back, batch.to(device)) for model in pair]
         for name in wide:
             one, other = (activations[name].double() for activations in seen)
             products[name] += one.T @ other

@@ -15,15 +15,15 @@ import torch.distributed as dist
 from growc.checks.findings import Context, Findings, strictest
 from growc.diagnostics import Diagnostic, Severity, fail
 from growc.diagnostics.invariant import Invariant, bound
+from growc.engine.distribute import build_model
+from growc.engine.layout import Layout
+from growc.engine.losses import validation_losses
 from growc.growth.graph import GrowNode, State
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
 from growc.run.data import open_corpus, prepare
-from growc.run.distribute import build_model
 from growc.run.folder import RunFolder
 from growc.run.foretold import dry_run_says, prediction_says, skipping_says
-from growc.run.layout import Layout
-from growc.run.losses import validation_losses, validation_windows
 from growc.run.source import write_source
 from growc.run.state import load_state
 
@@ -60,14 +60,14 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
     spec, device = context.loaded.spec, torch.device("cpu")
     assert spec.data is not None
     corpus = open_corpus(root / "data")
-    windows = validation_windows(corpus.validation, spec.data.sequence_length, spec.data.validation.sequences)
+    windows = corpus.validation.windows(spec.data.sequence_length, spec.data.validation.sequences)
     place = growing.Place(Layout(1, 1), device, node.training.precision, node.training.seed, windows)
     source = RunFolder(root).source(node.root.key, place.seed if node.root.source.drawn else None)
     if not source.exists():
         write_source(source, node.root, node.loaded.base_dir, place.seed)
-    model = build_model(node.root.model.config, place.layout, device, place.seed)
+    model = build_model(node.root.model.config, place.layout, device, place.seed, place.precision)
     _, state = load_state(source, model)
-    before = validation_losses(model, windows, device, place.precision).mean()
+    before = validation_losses(model, windows, device).mean()
 
     tokens = corpus.part(node.data) if node.data else None
     sequences = node.training.batch_tokens // spec.data.sequence_length
@@ -90,9 +90,9 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
             detail = dry_run_says(float(before), growing.dry_run(model, planned.mixtures, place))
         model, graph, state = growing.apply(planned, decision, [growing.Parent(model, state)], place)
         if skipping := growing.skipping(planned, model, graph, batches, place):
-            now = validation_losses(model, windows, device, place.precision).mean()
+            now = validation_losses(model, windows, device).mean()
             detail = skipping_says(float(now), skipping)
-    after = validation_losses(model, windows, device, place.precision).mean()
+    after = validation_losses(model, windows, device).mean()
     increase = float(after - before)
     limit, loaded = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase) or (None, None)
     broken = limit is not None and not increase <= limit  # a NaN does not pass

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.engine.distribute import reshard
 from growc.growth.decision import Decision
 from growc.growth.rewrite import Rewrite
 from growc.nn.pruned import without
@@ -18,9 +19,6 @@ from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.operator import Replicas
 from growc.operators.selection import ByReconstruction, Dropped
 from growc.operators.sites import MoeSite
-from growc.run.distribute import reshard
-from growc.run.losses import precision
-from growc.spec.training import Precision
 
 
 def pruned(
@@ -29,7 +27,6 @@ def pruned(
     operator: ExpertPruning,
     model: PreTrainedModel,
     batches: list[Tensor],
-    kind: Precision,
     device: torch.device,
 ) -> Decision:
     """The experts of every layer that stay, and the errors of the steps towards them; the same on every rank.
@@ -40,7 +37,6 @@ def pruned(
         operator: prunes.
         model: the source, laid out over the ranks.
         batches: this rank's share of the calibration batches, each of shape (sequences, sequence_length + 1).
-        kind: precision of the forward.
         device: of this rank.
     """
     replicas: dict[int, Replicas] = {}
@@ -49,7 +45,7 @@ def pruned(
     model.eval()
     with ExitStack() as earlier, torch.no_grad():
         for site in planned.mixtures:
-            found = _Reconstruction(model, site, batches, kind, device)
+            found = _Reconstruction(model, site, batches, device)
             replicas[site.layer], errors[site.layer] = operator.search(site, found.errors)
             if how.progressive:
                 gone = [expert for expert, stays in enumerate(replicas[site.layer]) if not stays]
@@ -61,11 +57,8 @@ def pruned(
 class _Reconstruction:
     """One layer, which every forward of the model runs again for each set that is tried, on the same input."""
 
-    def __init__(
-        self, model: PreTrainedModel, site: MoeSite, batches: Iterable[Tensor], kind: Precision, device: torch.device
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, site: MoeSite, batches: Iterable[Tensor], device: torch.device) -> None:
         self.model, self.site, self.batches, self.device = model, site, list(batches), device
-        self.kind: Precision = kind
         self.sets: Sequence[Dropped] = ()
         self.squares: list[Tensor] = []
         self.inside = False
@@ -75,7 +68,7 @@ class _Reconstruction:
         self.sets = sets
         total = torch.zeros(1 + len(sets), dtype=torch.float64, device=self.device)
         hook = self.model.get_submodule(self.site.block).register_forward_hook(self._again, with_kwargs=True)
-        with hook, precision(self.kind, self.device):
+        with hook:
             for batch in self.batches:
                 self.squares = []
                 self.model(input_ids=batch[:, :-1].to(self.device), use_cache=False)

@@ -6,19 +6,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from growc.checkpoint.training import State
+from growc.engine.distribute import local, named_state, over_shards
+from growc.engine.sharded import rows_held
 from growc.operators.measures import Ranking
 from growc.operators.scores import combined, drawn, parts
 from growc.operators.sites import MoeSite
-from growc.run.distribute import local, named_state
 from growc.run.gradients import backward_over
-from growc.run.sharded import rows_held
-from growc.spec.training import Precision
 
 EPSILON = 1e-8
 """Keeps the curvature score finite where Adam has seen no gradient."""
@@ -37,7 +34,6 @@ def expert_scores(
     optimizer: State,
     sites: tuple[MoeSite, ...],
     batches: Callable[[int], list[Tensor]],
-    kind: Precision,
     device: torch.device,
     seed: str,
 ) -> dict[int, tuple[float, ...]]:
@@ -54,7 +50,6 @@ def expert_scores(
         sites: the layers.
         batches: gives this rank's share of so many calibration batches, each of shape
             (sequences, sequence_length + 1).
-        kind: precision of the forward and backward.
         device: of this rank.
         seed: of the growth step, for `random`.
     """
@@ -66,7 +61,7 @@ def expert_scores(
         state = named_state(model)
         found = {part: _squares(part, state).sqrt() for part in flat}
     else:
-        found = _over_batches(rule, model, optimizer, flat, batches(rule.batches), kind, device)
+        found = _over_batches(rule, model, optimizer, flat, batches(rule.batches), device)
     return {
         layer: combined(rule.over, [found[part].tolist() for part in of_layer]) for layer, of_layer in wanted.items()
     }
@@ -78,7 +73,6 @@ def _over_batches(
     optimizer: State,
     wanted: list[Part],
     batches: list[Tensor],
-    kind: Precision,
     device: torch.device,
 ) -> dict[Part, Tensor]:
     """Mean scores of parts over batches, each of shape (experts,)."""
@@ -87,7 +81,7 @@ def _over_batches(
     seconds = {name: entry["exp_avg_sq"] for name, entry in optimizer.items() if "exp_avg_sq" in entry}
     curvatures = {part: _squares(part, seconds).sqrt() for part in wanted} if rule.score == "curvature" else {}
     totals = {part: torch.zeros(part.site.num_experts, dtype=torch.float64, device=device) for part in wanted}
-    for parameters in backward_over(model, batches, kind, device):
+    for parameters in backward_over(model, batches, device):
         gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         for part in wanted:
             squares = _squares(part, gradients)
@@ -104,8 +98,7 @@ def _over_batches(
 
 def _squares(part: Part, tensors: dict[str, Tensor]) -> Tensor:
     """Sum of squares over each expert's share of a part, of shape (experts,), summed over the ranks once."""
-    total = torch.zeros(part.site.num_experts, dtype=torch.float64)
-    shared = False
+    total, shared = torch.zeros(part.site.num_experts, dtype=torch.float64), None
     for name in part.names:
         if name not in tensors:
             continue
@@ -113,7 +106,5 @@ def _squares(part: Part, tensors: dict[str, Tensor]) -> Tensor:
         held = rows_held(tensor)
         total = total.to(mine.device)
         total[held.start : held.stop] += mine.double().flatten(1).square().sum(dim=1)
-        shared = shared or isinstance(tensor, DTensor)
-    if shared:
-        dist.all_reduce(total)
-    return total
+        shared = tensor
+    return total if shared is None else over_shards(total, shared)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
+from growc.engine.distribute import local, named_state, over_shards
+from growc.engine.sharded import rows_held
 from growc.growth.units import over_units, tensors_of
 from growc.operators.sensitivity import BySensitivity, drawn
 from growc.operators.sites import MoeSite
-from growc.run.distribute import local, named_state
 from growc.run.gradients import backward_over
-from growc.run.sharded import rows_held
-from growc.spec.training import Precision
 
 
 def unit_scores(
@@ -24,7 +21,6 @@ def unit_scores(
     model: PreTrainedModel,
     sites: tuple[MoeSite, ...],
     batches: Callable[[int], list[Tensor]],
-    kind: Precision,
     device: torch.device,
     seed: str,
 ) -> dict[int, tuple[float, ...]]:
@@ -39,7 +35,6 @@ def unit_scores(
         sites: the layers.
         batches: gives this rank's share of so many calibration batches, each of shape
             (sequences, sequence_length + 1).
-        kind: precision of the forward and backward.
         device: of this rank.
         seed: of the growth step, for `random`.
     """
@@ -50,7 +45,7 @@ def unit_scores(
         return {site.layer: _listed(_summed(site, state, _squares).sqrt()) for site in sites}
     totals: dict[int, Tensor] = {}
     parts = batches(how.batches)
-    for weights in backward_over(model, parts, kind, device):
+    for weights in backward_over(model, parts, device):
         for site in sites:
             found = _summed(site, weights, _moves)
             totals[site.layer] = totals[site.layer] + found if site.layer in totals else found
@@ -71,9 +66,8 @@ def _summed(site: MoeSite, tensors: Mapping[str, Tensor], values: Callable[[Tens
 
     with torch.no_grad():
         total = over_units(site, blocks)
-    if any(isinstance(tensors.get(name), DTensor) for name in tensors_of(site)):
-        dist.all_reduce(total)
-    return total
+    held = next((tensors[name] for name in tensors_of(site) if name in tensors), None)
+    return total if held is None else over_shards(total, held)
 
 
 def _squares(weight: Tensor) -> Tensor:

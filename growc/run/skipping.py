@@ -11,11 +11,10 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.engine.distribute import reshard
+from growc.engine.losses import validation_losses
 from growc.nn.skipping import as_skipping, with_ratios
 from growc.operators.sites import MoeSite
-from growc.run.distribute import reshard
-from growc.run.losses import precision, validation_losses
-from growc.spec.training import Precision
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,18 @@ def measure_skipping(
     sites: tuple[MoeSite, ...],
     batches: list[Tensor],
     windows: np.ndarray[tuple[int, int], np.dtype[np.int64]],
-    kind: Precision,
     device: torch.device,
 ) -> Skipping:
     """Beta is the median of w2/w1 over all tokens of `batches` (this rank's share of each); losses are on `windows`."""
     was_training = model.training
     model.eval()
-    with torch.no_grad(), with_ratios(model, sites) as ratios, precision(kind, device):
+    with torch.no_grad(), with_ratios(model, sites) as ratios:
         for batch in batches:
             model(input_ids=batch[:, :-1].to(device), use_cache=False)
     reshard(model)
     betas = {site: float(_everyone(torch.cat(ratios[site.layer])).median()) for site in sites}
     with as_skipping(model, betas) as seen:
-        losses = validation_losses(model, windows, device, kind)
+        losses = validation_losses(model, windows, device)
     model.train(was_training)
     counts = _summed(torch.tensor([[seen[s.layer].skipped, seen[s.layer].calls] for s in sites], device=device))
     shares = {

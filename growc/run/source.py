@@ -20,6 +20,7 @@ from growc.checkpoint.training import write_state
 from growc.checkpoint.weights import HubWeights
 from growc.checkpoint.write import shell
 from growc.diagnostics import fail
+from growc.engine.distribute import named_state
 from growc.files.atomic import appears
 from growc.files.beside import CONFIG, TRAINING
 from growc.files.folder import read_folder
@@ -29,7 +30,6 @@ from growc.model.build import canonical, load_config
 from growc.model.module import build_module
 from growc.model.source import read_config
 from growc.model.whole import is_whole
-from growc.run.distribute import named_state
 
 
 def write_fresh(path: Path, config: Mapping[str, Any], seed: int) -> None:

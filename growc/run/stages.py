@@ -19,6 +19,11 @@ from transformers import PreTrainedModel
 from growc.checkpoint.training import State, read_config, read_meta
 from growc.checks.findings import strictest
 from growc.diagnostics import fail
+from growc.engine.balance import Load
+from growc.engine.distribute import build_model, named_state
+from growc.engine.layout import Layout
+from growc.engine.losses import validation_losses
+from growc.engine.schedules import stable_step
 from growc.files.atomic import write_json
 from growc.files.beside import TRAINING
 from growc.growth.decision import Decision
@@ -30,23 +35,19 @@ from growc.model.build import canonical
 from growc.operators.grown_config import releasing
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
-from growc.run.balance import Load
 from growc.run.copies import windows
 from growc.run.data import Corpus, Tokens
-from growc.run.distribute import build_model, named_state
 from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
 from growc.run.foretold import change_says, dry_run_says, prediction_says, skipping_says
 from growc.run.grow import Place, Windows
 from growc.run.journal import append_rows, events, record
-from growc.run.layout import Layout
 from growc.run.lineage import RESULT, growths, siblings
-from growc.run.losses import validation_losses
-from growc.run.optimizer import stable_step
 from growc.run.progress import Progress
 from growc.run.source import write_fresh, write_source
 from growc.run.state import load_state, save_state
 from growc.run.train import Hooks, train
+from growc.spec.training import Training
 
 
 @dataclass
@@ -106,9 +107,9 @@ class Runner:
         dist.barrier()
         return path
 
-    def _load(self, path: Path, seed: int) -> tuple[PreTrainedModel, ModelGraph, State]:
+    def _load(self, path: Path, training: Training) -> tuple[PreTrainedModel, ModelGraph, State]:
         config = read_config(path)
-        model = build_model(config, self.layout, self.device, seed)
+        model = build_model(config, self.layout, self.device, training.seed, training.precision)
         _, state = load_state(path, model)
         return model, inspect(config, self.graph.source.cost.sequence_length), state
 
@@ -119,7 +120,7 @@ class Runner:
         latest = max(saved, key=lambda p: int(p.name.removeprefix("step-")), default=None)
         if latest is not None and read_meta(latest).key != node.key:
             fail("GROW610", f"{latest} belongs to another plan", help="choose another --run-dir")
-        model, graph, state = self._load(latest or self._start_of(node, node.start), node.training.seed)
+        model, graph, state = self._load(latest or self._start_of(node, node.start), node.training)
         start = read_meta(latest).step if latest is not None else 0
         if self.first:
             steps.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ class Runner:
         if releasing(graph.config):
             graph = inspect(canonical(model.config), graph.cost.sequence_length)
         load = Load(model, graph.moe)
-        losses = validation_losses(model, self.windows, self.device, node.training.precision)
+        losses = validation_losses(model, self.windows, self.device)
         counts = load.reduced()
         load.close()
         cosines = sibling_cosines(graph, siblings(past), named_state(model))
@@ -169,15 +170,15 @@ class Runner:
 
     def _grow(self, node: GrowNode) -> None:
         began = time.perf_counter()
-        model, graph, state = self._load(self._start_of(node, node.start), node.training.seed)
+        model, graph, state = self._load(self._start_of(node, node.start), node.training)
         place = Place(self.layout, self.device, node.training.precision, node.training.seed, self.windows)
-        before = validation_losses(model, self.windows, self.device, place.precision)
+        before = validation_losses(model, self.windows, self.device)
         result: dict[str, Any] = {"val_losses_before": before.tolist(), "operators": []}
         others, of_others = list[growing.Parent](), dict[str, list[float]]()
         for start in node.others:
-            other, _, of_other = self._load(self._start_of(node, start), node.training.seed)
+            other, _, of_other = self._load(self._start_of(node, start), node.training)
             others.append(growing.Parent(other, of_other, partial(self._batches, node, self.graph.part(start))))
-            losses = validation_losses(other, self.windows, self.device, place.precision)
+            losses = validation_losses(other, self.windows, self.device)
             of_others[str(start)] = losses.tolist()
             self._say(node.name, f"validation loss of {start} {losses.mean():.6f}")
         if others:
@@ -202,9 +203,9 @@ class Runner:
             if skipping := growing.skipping(planned, model, graph, lambda count: self._calibration(node, count), place):
                 result["skipping"] = skipping.record()
                 self._log("skipping", node.name, index=index, beta=skipping.beta, skipped=skipping.skipped)
-                after = validation_losses(model, self.windows, self.device, place.precision)
+                after = validation_losses(model, self.windows, self.device)
                 self._say(node.name, skipping_says(float(after.mean()), skipping))
-        after = validation_losses(model, self.windows, self.device, place.precision)
+        after = validation_losses(model, self.windows, self.device)
         result["val_losses"] = after.tolist()
         result["seconds"] = time.perf_counter() - began
         increase = float((after - before).mean())

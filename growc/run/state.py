@@ -13,9 +13,9 @@ import torch.distributed as dist
 from transformers import PreTrainedModel
 
 from growc.checkpoint.training import Meta, State, read_content, read_meta, write_state
+from growc.engine.distribute import named_state
 from growc.files.atomic import commit
 from growc.model.build import canonical
-from growc.run.distribute import named_state
 
 
 def save_state(

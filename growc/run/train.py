@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,26 +15,29 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from growc.diagnostics import fail
-from growc.growth.graph import TrainNode
-from growc.model import ModelGraph
-from growc.run import balance as balancing
-from growc.run.copies import CopiesRates
-from growc.run.copies import Windows as CopiesWindows
-from growc.run.data import Tokens
-from growc.run.distribute import local
-from growc.run.journal import append_rows, cut_rows
-from growc.run.losses import precision, token_losses, validation_losses
-from growc.run.optimizer import (
+from growc.engine import balance as balancing
+from growc.engine.distribute import local
+from growc.engine.losses import mean_loss, validation_losses
+from growc.engine.micro import micro_batch
+from growc.engine.muon import hidden_matrices
+from growc.engine.optimizer import (
     State,
     build_optimizer,
     clip,
     get_state,
-    learning_rate,
     set_rate,
     set_state,
-    stable_step,
 )
+from growc.engine.recompute import recompute_layers
+from growc.engine.schedules import learning_rate, stable_step
+from growc.growth.graph import TrainNode
+from growc.model import ModelGraph
+from growc.run.copies import CopiesRates
+from growc.run.copies import Windows as CopiesWindows
+from growc.run.data import Tokens
+from growc.run.journal import append_rows, cut_rows
 from growc.run.releasing import Release
+from growc.spec.schema import Balance
 
 Windows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
@@ -91,14 +94,16 @@ def train(
         Interrupted: after the state was saved.
     """
     spec, named = node.training, dict(model.named_parameters())
-    optimizer = build_optimizer(spec.optimizer, named)
-    set_state(spec.optimizer, optimizer, named, state)
+    optimizer = build_optimizer(spec.optimizer, named, hidden_matrices(model, graph.moe))
+    set_state(optimizer, named, state)
     rates, release = CopiesRates(named, graph.moe, copies), Release(model, node.steps)
     release.at(start)
     ranks, rank = dist.get_world_size(), dist.get_rank()
     sequences = spec.batch_tokens // node.sequence_length
     stable = stable_step(spec.schedule, node.steps)
+    rows = micro_batch(spec, node.sequence_length, ranks)
     load = balancing.Load(model, graph.moe, spec.balance)
+    recompute_layers(model, spec.activation_checkpointing)
     if rank == 0 and metrics.exists():
         cut_rows(metrics, start)
     model.train()
@@ -110,18 +115,10 @@ def train(
             torch.manual_seed(_step_seed(spec.seed, step, rank))
             batch = torch.from_numpy(
                 tokens.batch(spec.seed, offset + step, sequences, node.sequence_length, rank, ranks)
-            )
+            ).to(device)
             lr = learning_rate(spec.schedule, spec.optimizer.lr, step, node.steps)
             set_rate(optimizer, lr)
-            with precision(spec.precision, device):
-                loss = token_losses(model, batch.to(device)).mean()
-            counts = load.reduced()
-            objective = loss
-            if spec.balance.method == "auxiliary" and counts:
-                objective = objective + balancing.auxiliary_loss(load, counts, spec.balance.rate)
-            if spec.balance.z_loss and counts:
-                objective = objective + balancing.z_loss(load, spec.balance.z_loss)
-            objective.backward()
+            loss, counts = _accumulate(model, batch.split(rows), load, spec.balance)
             norm = clip(named.values(), spec.optimizer.clip_norm)
             with rates.at(step):
                 optimizer.step()
@@ -145,7 +142,7 @@ def train(
                 append_rows(metrics, [row])
                 hooks.progress(done, mean, speed)
             if spec.validate_every and done % spec.validate_every == 0 and done < node.steps:
-                val = float(validation_losses(model, windows, device, spec.precision).mean())
+                val = float(validation_losses(model, windows, device).mean())
                 load.counts = {}
                 if rank == 0:
                     append_rows(metrics, [{"step": done, "val_loss": val}])
@@ -158,6 +155,29 @@ def train(
     finally:
         load.close()
     return get_state(optimizer, named)
+
+
+def _accumulate(
+    model: PreTrainedModel, parts: Sequence[Tensor], load: balancing.Load, balance: Balance
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Gradients of a rank's share of a batch, one micro-batch after another, and its mean loss and its counts.
+
+    The losses and counts are those of the whole batch. An auxiliary loss is the mean of those of micro-batches, each
+    over the tokens of all ranks: the shares of experts in a micro-batch lie farther from even than those in the batch.
+    """
+    total, counts = torch.zeros((), device=parts[0].device), dict[int, Tensor]()
+    for part in parts:
+        loss = mean_loss(model, part)
+        found = load.reduced()
+        counts = {layer: counts.get(layer, 0) + count for layer, count in found.items()}
+        objective = loss
+        if balance.method == "auxiliary" and found:
+            objective = objective + balancing.auxiliary_loss(load, found, balance.rate)
+        if balance.z_loss and found:
+            objective = objective + balancing.z_loss(load, balance.z_loss)
+        (objective / len(parts)).backward()
+        total += loss.detach() / len(parts)
+    return total, counts
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -18,15 +18,14 @@ from typing import IO
 import torch.distributed as dist
 
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, fail
+from growc.engine import distribute
+from growc.engine.layout import layout
 from growc.files.atomic import write_json
 from growc.growth.open import open_spec
 from growc.plan.freeze import drift, read_plan
-from growc.run import distribute
 from growc.run.data import open_corpus
 from growc.run.folder import RunFolder
 from growc.run.journal import record
-from growc.run.layout import layout
-from growc.run.losses import validation_windows
 from growc.run.machine import machine
 from growc.run.progress import Progress
 from growc.run.stages import Runner
@@ -64,7 +63,7 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         models = [node.after for node in graph.nodes]
         places = layout(spec.parallel, dist.get_world_size(), models)
         corpus = open_corpus(folder.data)
-        windows = validation_windows(corpus.validation, spec.data.sequence_length, spec.data.validation.sequences)
+        windows = corpus.validation.windows(spec.data.sequence_length, spec.data.validation.sequences)
         if first:
             on = {"ranks": dist.get_world_size(), "layout": str(places), "device": str(device)}
             record(folder.journal, "run_started", **on, machine=machine(device))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from growc.diagnostics import Diagnostic, Span
 from growc.spec.nodes import ListNode, Node, nearest
-from growc.spec.schema import Spec, Stage, Wsd
+from growc.spec.schema import Cosine, Spec, Stage, Wsd
 from growc.spec.wording import guess, listed, quoted
 
 STABLE = "stable"
@@ -82,6 +82,8 @@ def _named(spec: Spec, index: int, name: str, span: Span) -> Iterator[Diagnostic
         yield Diagnostic("GROW121", f"a stage has no state `{state}`", help, span)
     elif dot and not _anneals(spec, spec.stages[names.index(first)]):
         message = f"`{first}` has no anneal, so it has no state before it"
+        if _falls_all_along(spec, spec.stages[names.index(first)]):
+            message = f"the learning rate of `{first}` falls from its warm-up on, so it has no stable state"
         yield Diagnostic("GROW123", message, f"write `{first}`", span)
 
 
@@ -93,6 +95,10 @@ def _anneals(spec: Spec, stage: Stage) -> bool:
         return False
     schedule = spec.training_for(stage).schedule
     return isinstance(schedule, Wsd) and schedule.anneal > 0
+
+
+def _falls_all_along(spec: Spec, stage: Stage) -> bool:
+    return stage.train is not None and isinstance(spec.training_for(stage).schedule, Cosine)
 
 
 def _repeated(stage: Stage, spans: list[Span]) -> Iterator[Diagnostic]:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, mo
 from growc.operators import OPERATORS, Operator, operator
 from growc.spec.data import CorpusSpec, Data, Jsonl, PythonSource, Text, Tokens, Validation
 from growc.spec.fields import Auto, Name, One, Part, complaint
-from growc.spec.training import AdamW, Balance, Constant, Optimizer, Schedule, Sgd, Train, Training, Wsd
+from growc.spec.training import AdamW, Balance, Constant, Cosine, Muon, Optimizer, Schedule, Sgd, Train, Training, Wsd
 from growc.spec.wording import guess, quoted
 
 VERSION = 1
@@ -160,6 +160,9 @@ class Parallel(Part):
     fsdp: Annotated[int, Field(ge=1)] | Auto = Field(
         default="auto", description="devices that share one copy of the weights"
     )
+    replicate: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="copies of the weights; gradients are averaged over them once they are summed in each"
+    )
     ep: Annotated[int, Field(ge=1)] | Auto = Field(
         default="auto", description="devices that share the experts of a layer"
     )
@@ -211,12 +214,14 @@ __all__ = [
     "Baseline",
     "Constant",
     "CorpusSpec",
+    "Cosine",
     "Data",
     "GrowStep",
     "Invariants",
     "Jsonl",
     "LossInvariant",
     "Model",
+    "Muon",
     "Optimizer",
     "Parallel",
     "PythonSource",

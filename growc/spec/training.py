@@ -6,15 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from growc.spec.fields import Part
+from growc.spec.fields import Auto, Part
 
 _LR = "peak learning rate"
 _DECAY = "decoupled weight decay, in units of the learning rate"
 _CLIP = "largest gradient norm; larger gradients are scaled down to it (null: never)"
 _WARMUP = "fraction of the stage's steps over which the learning rate rises from zero"
+_MIN_LR = "learning rate at the end of the stage, as a fraction of the peak"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ClipNorm = Annotated[float, Field(gt=0)] | None
+Decay = Literal["linear", "cosine", "sqrt"]
+AdjustLr = Literal["match_rms_adamw", "original"]
 
 
 class AdamW(Part):
@@ -39,14 +42,49 @@ class Sgd(Part):
     clip_norm: ClipNorm = Field(default=1.0, description=_CLIP)
 
 
+class Muon(Part):
+    """Muon for matrices of hidden layers and of each expert; AdamW for embeddings, head and vectors."""
+
+    name: Literal["muon"] = Field(description="Muon, with AdamW for what is no hidden matrix (arXiv 2502.16982)")
+    lr: float = Field(default=1e-3, gt=0, description=f"{_LR}, of both")
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="decay of the running mean of gradients")
+    nesterov: bool = Field(default=True, description="look one gradient ahead of the mean")
+    ns_steps: int = Field(
+        default=5, ge=1, lt=100, description="Newton-Schulz iterations by which an update is orthogonalised"
+    )
+    adjust_lr: AdjustLr = Field(
+        default="match_rms_adamw",
+        description="the factor of lr for a matrix of A rows and B columns: 0.2 sqrt(max(A, B)), by which updates are "
+        "as large as AdamW's and its lr fits, or sqrt(max(1, A / B)) (original)",
+    )
+    weight_decay: float = Field(default=0.1, ge=0, description=f"{_DECAY}, of both")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW: decay of the mean of the gradients")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW: decay of the mean of their squares")
+    eps: float = Field(default=1e-8, gt=0, description="AdamW: added to the root of the second moment")
+    clip_norm: ClipNorm = Field(default=1.0, description=_CLIP)
+
+
 class Wsd(Part):
     """Warm up, stay, decay (arXiv 2404.06395): the stable part is where models grow."""
 
     name: Literal["wsd"] = Field(description="warm up, stay, decay")
     warmup: Fraction = Field(default=0.02, description=_WARMUP)
     anneal: Fraction = Field(
-        default=0.1, description="fraction of the stage's steps over which it falls to zero at the end"
+        default=0.1, description="fraction of the stage's steps over which it falls to min_lr at the end"
     )
+    decay: Decay = Field(
+        default="linear",
+        description="shape of the fall: linear, half a cosine, or sqrt, which is 1 - sqrt(progress) (arXiv 2405.18392)",
+    )
+    min_lr: Fraction = Field(default=0.0, description=_MIN_LR)
+
+
+class Cosine(Part):
+    """Warm up, then fall along half a cosine (arXiv 1608.03983): there is no stable part to grow from."""
+
+    name: Literal["cosine"] = Field(description="warm up, then fall along half a cosine")
+    warmup: Fraction = Field(default=0.02, description=_WARMUP)
+    min_lr: Fraction = Field(default=0.0, description=_MIN_LR)
 
 
 class Constant(Part):
@@ -75,16 +113,24 @@ class Balance(Part):
     )
 
 
-Optimizer = Annotated[AdamW | Sgd, Field(discriminator="name")]
-Schedule = Annotated[Wsd | Constant, Field(discriminator="name")]
+Optimizer = Annotated[AdamW | Sgd | Muon, Field(discriminator="name")]
+Schedule = Annotated[Wsd | Cosine | Constant, Field(discriminator="name")]
 Precision = Literal["fp32", "bf16"]
+Checkpointing = Literal["none", "selective", "full"]
 Count = Annotated[int, Field(ge=1)]
 
 _BATCH = "tokens in one optimizer step, over all devices; a multiple of data.sequence_length"
 _OPTIMIZER = "how weights follow gradients"
 _SCHEDULE = "the learning rate over a stage"
 _BALANCE = "how the load of experts is kept even"
-_PRECISION = "type of the forward and backward pass; weights and optimizer state stay fp32"
+_PRECISION = (
+    "type of matrix products, experts' included; routers' logits, the loss, weights and optimizer state stay fp32"
+)
+_MICRO = "sequences that a device computes at once; gradients of the rest of its share of a batch are added up"
+_CHECKPOINTING = (
+    "what layers compute again in the backward to save memory: all but their inputs and the routers' choices (full), "
+    "all but matrix products and attention, too (selective), or nothing"
+)
 _VALIDATE = "steps between validations (null: only at the end of a stage)"
 _CHECKPOINT = "steps between training checkpoints (null: only at the end of a stage)"
 
@@ -97,6 +143,8 @@ class Training(Part):
     schedule: Schedule = Field(default=Wsd(name="wsd"), description=_SCHEDULE)
     balance: Balance = Field(default=Balance(), description=_BALANCE)
     precision: Precision = Field(default="fp32", description=_PRECISION)
+    micro_batch: Count | Auto = Field(default="auto", description=_MICRO)
+    activation_checkpointing: Checkpointing = Field(default="none", description=_CHECKPOINTING)
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of initial weights, data order and noise")
     validate_every: Count | None = Field(default=None, description=_VALIDATE)
     checkpoint_every: Count | None = Field(default=None, description=_CHECKPOINT)
@@ -112,6 +160,8 @@ class Train(Part):
     schedule: Schedule | None = Field(default=None, description=_SCHEDULE)
     balance: Balance | None = Field(default=None, description=_BALANCE)
     precision: Precision | None = Field(default=None, description=_PRECISION)
+    micro_batch: Count | Auto | None = Field(default=None, description=_MICRO)
+    activation_checkpointing: Checkpointing | None = Field(default=None, description=_CHECKPOINTING)
     validate_every: Count | None = Field(default=None, description=_VALIDATE)
     checkpoint_every: Count | None = Field(default=None, description=_CHECKPOINT)
 

@@ -22,8 +22,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard, distribute_tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from growc.engine.distribute import leave
 from growc.files.distributed import INDEX, SHARD
-from growc.run.distribute import leave
 
 
 def nested(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

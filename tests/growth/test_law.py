@@ -18,6 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from growc.checks.twin import apply
+from growc.engine.layout import Layout
+from growc.engine.losses import mean_loss, validation_losses
 from growc.growth.rewrite import rewrite
 from growc.model import ModelGraph, inspect
 from growc.model.drawn import build, draw, load
@@ -26,8 +28,6 @@ from growc.operators.operator import Replicas
 from growc.operators.siblings import order
 from growc.operators.sites import MoeSite
 from growc.run.grow import Place, Windows, predict
-from growc.run.layout import Layout
-from growc.run.losses import token_losses, validation_losses
 from growc.run.scores import expert_scores
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT, EXPLICIT
@@ -81,12 +81,12 @@ def trained(router: str, top_k: int) -> tuple[ModelGraph, PreTrainedModel]:
     model = draw(graph.config, seed=0)
     start = {site.layer: model.get_parameter(site.router_rows[0]).detach().clone() for site in graph.moe}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    before = validation_losses(model, text(1, 16), torch.device("cpu"), "fp32").mean()
+    before = validation_losses(model, text(1, 16), torch.device("cpu")).mean()
     for step in range(STEPS):
-        token_losses(model, torch.from_numpy(text(100 + step, 8))).mean().backward()
+        mean_loss(model, torch.from_numpy(text(100 + step, 8))).backward()
         optimizer.step()
         optimizer.zero_grad()
-    after = validation_losses(model, text(1, 16), torch.device("cpu"), "fp32").mean()
+    after = validation_losses(model, text(1, 16), torch.device("cpu")).mean()
     assert after < before - 0.3
     gated = top_k > 1 or router.endswith("plain")
     for site in graph.moe:  # one gate that is always 1 teaches the router nothing
@@ -106,10 +106,10 @@ def transition(router: str, top_k: int, factor: int, rule: str) -> tuple[float, 
     scores: dict[int, tuple[float, ...]] = {}
     if operator.measure:
         batches = [torch.from_numpy(text(200 + i, 8)) for i in range(2)]
-        scores = expert_scores(operator.measure, model, {}, planned.mixtures, lambda _: batches, "fp32", device, "0")
+        scores = expert_scores(operator.measure, model, {}, planned.mixtures, lambda _: batches, device, "0")
     replicas = {site: operator.allocate(site, scores.get(site.layer), planned.seed) for site in planned.mixtures}
     place = Place(Layout(1, 1), device, "fp32", 0, text(2, 32))
-    before = validation_losses(model, place.windows, device, "fp32").mean()
+    before = validation_losses(model, place.windows, device).mean()
     prediction = predict(model, graph, replicas, place)
     assert prediction is not None
 
@@ -117,7 +117,7 @@ def transition(router: str, top_k: int, factor: int, rule: str) -> tuple[float, 
     grown = build(bound.grown.config)
     load(grown, bound.grown, apply(bound.programs, {n: t.detach() for n, t in model.state_dict().items()}))
     with _Met(grown, replicas) as met:
-        after = validation_losses(grown, place.windows, device, "fp32").mean()
+        after = validation_losses(grown, place.windows, device).mean()
     assert prediction.k_eff == pytest.approx(met.means())
     return float(before), float(prediction.losses.mean()), float(after)
 

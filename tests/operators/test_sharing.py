@@ -18,6 +18,7 @@ from growc.checks import run_checks
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_twin, tokens
 from growc.diagnostics import ExitCode, GrowcError
+from growc.engine.layout import layout
 from growc.growth.rewrite import Rewrite
 from growc.model import ModelGraph, inspect
 from growc.model.drawn import build, logits
@@ -26,7 +27,6 @@ from growc.nn.deltas import Deltas, WithDeltas
 from growc.operators import Operator, operator
 from growc.operators.example import examples
 from growc.operators.operator import Preserves
-from growc.run.layout import layout
 from growc.spec.schema import Parallel
 from tests.checkpoint.folders import Place, source_model
 from tests.families import FAMILIES

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from growc.checks.twin import LENGTH, tokens
+from growc.engine.balance import Load, auxiliary_loss, z_loss
 from growc.model import inspect
 from growc.model.drawn import draw, logits
 from growc.operators import operator
-from growc.run.balance import Load, auxiliary_loss, z_loss
 from growc.spec.schema import Balance
 from tests.families import FAMILIES
 

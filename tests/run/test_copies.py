@@ -10,13 +10,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from growc.engine.optimizer import build_optimizer
 from growc.model import inspect
 from growc.operators import operator
 from growc.operators.copies_rate import CopiesRate
 from growc.run.copies import CopiesRates, windows
 from growc.run.lineage import PastGrowth
-from growc.run.optimizer import build_optimizer
-from growc.spec.schema import AdamW, Sgd
+from growc.spec.schema import AdamW, Muon, Optimizer, Sgd
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny
@@ -50,8 +50,10 @@ def test_only_copies_have_a_window_and_originals_keep_the_one_they_had() -> None
     assert [window.done if window else None for window in plain] == [None, 7, None, None, None]
 
 
-@pytest.mark.parametrize("spec", [AdamW(name="adamw", lr=0.1), Sgd(name="sgd", lr=0.1, momentum=0.9)])
-def test_rows_of_copies_move_as_with_another_learning_rate(spec: AdamW | Sgd) -> None:
+@pytest.mark.parametrize(
+    "spec", [AdamW(name="adamw", lr=0.1), Sgd(name="sgd", lr=0.1, momentum=0.9), Muon(name="muon")]
+)
+def test_rows_of_copies_move_as_with_another_learning_rate(spec: Optimizer) -> None:
     site = inspect(FAMILIES["glm4_moe"], 32).moe[0]
     names = (*site.expert_tensors, *site.router_rows, "other")
     generator = torch.Generator().manual_seed(0)
@@ -63,7 +65,7 @@ def test_rows_of_copies_move_as_with_another_learning_rate(spec: AdamW | Sgd) ->
     def moved(own_rate: bool) -> list[dict[str, torch.Tensor]]:
         """Every tensor before and after each of four steps, gradients being the same."""
         named = {name: nn.Parameter(tensor.clone()) for name, tensor in start.items()}
-        optimizer = build_optimizer(spec, named)
+        optimizer = build_optimizer(spec, named, [n for n in names if n != "other"])
         rates = CopiesRates(named, [site], windows(past) if own_rate else {})
         seen = [{name: p.detach().clone() for name, p in named.items()}]
         for step, pull in enumerate(pulls):

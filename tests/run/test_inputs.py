@@ -31,7 +31,7 @@ def test_what_enters_a_head_is_the_last_hidden_state(family: str) -> None:
     head = head_of(model)
     assert head == "lm_head"
     batches = list(torch.randint(256, (3, 4, 17), generator=torch.Generator().manual_seed(0)))
-    means = mean_inputs(model, {"domain/1": head}, batches, "fp32", torch.device("cpu"))
+    means = mean_inputs(model, {"domain/1": head}, batches, torch.device("cpu"))
     with torch.no_grad():
         states = model(input_ids=torch.cat(batches)[:, :-1], output_hidden_states=True).hidden_states[-1]
     found = torch.tensor(means["domain/1"], dtype=torch.float64)
@@ -44,7 +44,7 @@ def test_what_enters_a_network_comes_from_its_norm() -> None:
     model.train()
     batches, seen = [torch.randint(256, (2, 9), generator=torch.Generator().manual_seed(1))], list[torch.Tensor]()
     modules = {f"{site.layer}/mean_token": site.up[0] for site in graph.ffn}
-    means = mean_inputs(model, modules, batches, "fp32", torch.device("cpu"))
+    means = mean_inputs(model, modules, batches, torch.device("cpu"))
     assert model.training
     norm = model.model.layers[1].post_attention_layernorm
     hook = norm.register_forward_hook(lambda *call: seen.append(call[-1]))

@@ -12,15 +12,32 @@ from tests.run import tiny
 
 LAYOUTS: dict[str, tuple[int, tuple[str, ...]]] = {
     "alone": (1, ()),
-    "fsdp 2": (2, ()),
+    "fsdp 2": (2, ("parallel.ep=1",)),
     "fsdp 2, ep 2": (2, ("parallel.ep=2",)),
+    "fsdp 4": (4, ("parallel.ep=1",)),
     "fsdp 4, ep 2": (4, ("parallel.ep=2",)),
+    "fsdp 4, ep 4": (4, ("parallel.ep=4",)),
+    "fsdp 2, replicate 2": (4, ("parallel.replicate=2", "parallel.ep=1")),
+    "fsdp 2, replicate 2, ep 2": (4, ("parallel.replicate=2", "parallel.ep=2")),
+    "micro-batch 1": (1, ("training.micro_batch=1",)),
+    "micro-batch 2": (1, ("training.micro_batch=2",)),
+    "micro-batch 4": (1, ("training.micro_batch=4",)),
+    "selective": (1, ("training.activation_checkpointing=selective",)),
+    "full": (1, ("training.activation_checkpointing=full",)),
+    "all at once": (
+        2,
+        (
+            "parallel.ep=2",
+            "training.micro_batch=1",
+            "training.activation_checkpointing=full",
+            "training.precision=fp32",
+        ),
+    ),
 }
-MANY = [
-    pytest.param("fsdp 2", marks=pytest.mark.slow),
-    "fsdp 2, ep 2",
-    pytest.param("fsdp 4, ep 2", marks=pytest.mark.slow),
-]
+"""Ranks and settings, on none of which the losses of a run depend."""
+
+QUICK = ("fsdp 2, ep 2", "micro-batch 2", "full")
+MANY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS if name != "alone"]
 Run = Callable[[str], Path]
 
 

@@ -47,7 +47,7 @@ def test_shuffled_units_are_found_again(family: str) -> None:
             parameter += 0.02 * parameter.std() * torch.randn_like(parameter)
     made = torch.Generator().manual_seed(1)
     batches = [torch.randint(256, (4, 65), generator=made) for _ in range(2)]
-    found = unit_orders([anchor, other, noisy], graph.ffn, batches, "fp32", torch.device("cpu"))
+    found = unit_orders([anchor, other, noisy], graph.ffn, batches, torch.device("cpu"))
     for site in graph.ffn:
         of_other, of_noisy = found[site.layer]
         assert torch.equal(orders[site.name][torch.tensor(of_other)], torch.arange(site.width))
@@ -57,5 +57,5 @@ def test_shuffled_units_are_found_again(family: str) -> None:
 def test_every_order_is_a_permutation_however_unlike_the_models_are() -> None:
     graph = inspect(FAMILIES["llama"], LENGTH)
     batch = torch.randint(256, (2, 33), generator=torch.Generator().manual_seed(1))
-    found = unit_orders([draw(graph.config, 0), draw(graph.config, 1)], graph.ffn, [batch], "fp32", torch.device("cpu"))
+    found = unit_orders([draw(graph.config, 0), draw(graph.config, 1)], graph.ffn, [batch], torch.device("cpu"))
     assert all(sorted(order) == list(range(48)) for (order,) in found.values())

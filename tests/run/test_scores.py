@@ -41,7 +41,7 @@ def test_scores_are_those_of_a_brute_force(score: Any, over: Any) -> None:
     seconds = {name: torch.rand(p.shape, generator=draw) / 100 for name, p in parameters.items()}
     state: State = {name: {"exp_avg_sq": second} for name, second in seconds.items()}
     rule = Greedy(rule="greedy", score=score, over=over, batches=2)
-    found = expert_scores(rule, model, state, sites, _batches, "fp32", CPU, "0")
+    found = expert_scores(rule, model, state, sites, _batches, CPU, "0")
     assert all(p.grad is None for p in model.parameters())
 
     gradients: list[dict[str, Tensor]] = []
@@ -86,6 +86,6 @@ def test_chance_needs_no_batch() -> None:
         raise AssertionError
 
     rule = Greedy(rule="greedy", score="random")
-    first, second = (expert_scores(rule, model, {}, sites, none, "fp32", CPU, seed) for seed in ("0", "1"))
-    assert first == expert_scores(rule, model, {}, sites, none, "fp32", CPU, "0")
+    first, second = (expert_scores(rule, model, {}, sites, none, CPU, seed) for seed in ("0", "1"))
+    assert first == expert_scores(rule, model, {}, sites, none, CPU, "0")
     assert first != second

@@ -202,7 +202,7 @@ MISTAKES: dict[str, Mistake] = {
     "missing name of a variant": _of(
         small("{batch_tokens: 128}", "{batch_tokens: 128, optimizer: §{lr: 1e-3}}"),
         "GROW102",
-        help="`name: adamw` or `name: sgd`",
+        help="`name: adamw`, `name: sgd` or `name: muon`",
     ),
     "missing kind": _of(small("{kind: python_source}", "§{path: x}"), "GROW102", help="`kind: text`"),
     "missing op": _of(small("{op: expert_upcycling}", "§{factor: 2}"), "GROW102", help="`expert_upcycling`"),
@@ -297,6 +297,13 @@ MISTAKES: dict[str, Mistake] = {
     "stable of growth": _of(small("- name: last", "- name: last\n    from: §wider.stable"), "GROW123"),
     "stable without anneal": _of(
         small("{steps: 10, data: a}", "{steps: 10, data: a, schedule: {name: constant}}").replace(
+            "- name: last", "- name: last\n    from: §first.stable"
+        ),
+        "GROW123",
+        help="write `first`",
+    ),
+    "stable of a cosine": _of(
+        small("{steps: 10, data: a}", "{steps: 10, data: a, schedule: {name: cosine}}").replace(
             "- name: last", "- name: last\n    from: §first.stable"
         ),
         "GROW123",

@@ -98,8 +98,8 @@ CODES: dict[str, Code] = {
     "GROW123": Code(
         "`.stable` without an anneal",
         "`NAME.stable` is the state of a train stage just before its learning rate falls. A grow stage,\n"
-        "a constant schedule, or `anneal: 0` has no such state apart from the end of the stage: write\n"
-        "plain `NAME`.",
+        "a constant schedule, a cosine schedule, which falls from its warm-up on, or `anneal: 0` has no\n"
+        "such state apart from the end of the stage: write plain `NAME`.",
     ),
     "GROW124": Code(
         "`from` in the first stage",

@@ -89,8 +89,8 @@ CODES: dict[str, Code] = {
     ),
     "GROW620": Code(
         "ranks that do not fit the layout",
-        "parallel.fsdp times nothing else is the number of ranks, and parallel.ep divides it. Set both to "
-        "auto to take whatever --nproc or torchrun gives.",
+        "parallel.fsdp times parallel.replicate is the number of ranks, and parallel.ep divides parallel.fsdp. Set\n"
+        "fsdp and ep to auto to take whatever --nproc or torchrun gives.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW621": Code(
@@ -117,6 +117,31 @@ CODES: dict[str, Code] = {
         "Adjugate experts belong to groups of experts, and experts made of deltas share a base: ranks that hold "
         "some of the experts cannot do without the others' part. Leave parallel.ep at 1: all of it is sharded "
         "like all other tensors.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW625": Code(
+        "micro-batches that do not divide a rank's share",
+        "Every rank computes its share of a batch in micro-batches of the same number of sequences, and adds up their\n"
+        "gradients. Make training.micro_batch a divisor of batch_tokens / sequence_length / ranks, or auto.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW626": Code(
+        "more shards than experts",
+        "Experts are sharded by expert: where a layer has fewer experts than parallel.fsdp, some ranks hold none of\n"
+        "them, and those that hold one need the memory for it that all were to share. Raise parallel.replicate, which\n"
+        "keeps several copies of the model, each over fewer ranks.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW627": Code(
+        "layers that cannot be computed again",
+        "Activation checkpointing runs a layer's forward a second time in the backward, and the class of this\n"
+        "family does not allow it. Set training.activation_checkpointing to none.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW628": Code(
+        "a head whose output is used in an unknown way",
+        "Losses are computed from the head's output in chunks, so that logits never exist whole. What a family does\n"
+        "with that output (scales, caps, shifts it) is found by trying, and what this family does was not.",
         ExitCode.CANNOT_RUN,
     ),
     "GROW640": Code(

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from growc.engine.schedules import stable_step
 from growc.files.atomic import read_json
 from growc.growth.graph import ArmPath, GrowNode, GrowthGraph, State, TrainNode, digest
 from growc.run.folder import RunFolder
 from growc.run.journal import rows
-from growc.run.optimizer import stable_step
 from growc.run.summary.statistics import Floats
 
 

@@ -1,9 +1,10 @@
-"""The one file that touches transformers' distributed engine (FSDP2 and expert parallelism as DTensors)."""
+"""Joining and leaving the process group, and models laid out over its ranks."""
 
 from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -15,11 +16,17 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.distributed.configuration_utils import DistributedConfig
 
 from growc.diagnostics import ExitCode
+from growc.engine.head import head_of
+from growc.engine.layout import Layout
+from growc.engine.spread import spread
+from growc.model import inspect
 from growc.model.build import load_config
-from growc.run.layout import Layout
+from growc.spec.training import Precision
+
+LENGTH = 64
+"""Positions at which a model is looked at for its routers; they do not depend on it."""
 
 LOADED = "_is_hf_initialized"
 """transformers' mark on a tensor that its initialisation must leave alone."""
@@ -60,37 +67,30 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def build_model(config: Mapping[str, Any], layout: Layout, device: torch.device, seed: int) -> PreTrainedModel:
+def lay_out(config: Mapping[str, Any], layout: Layout, device: torch.device, precision: Precision) -> PreTrainedModel:
+    """The model of `config` on the meta device, sharded over the ranks in fp32, whatever it computes in."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
+    head_of(model)
+    spread(model, layout, device, precision, inspect(config, LENGTH))
+    return model
+
+
+def build_model(
+    config: Mapping[str, Any], layout: Layout, device: torch.device, seed: int, precision: Precision = "fp32"
+) -> PreTrainedModel:
     """The model of `config`, laid out over the ranks, with uninitialised weights to be loaded or grown into.
 
-    Weights are fp32; the training step chooses the precision of its matrix products. Buffers that no checkpoint holds
-    (rotary frequencies) are ready.
+    Buffers that no checkpoint holds (rotary frequencies) are ready.
     """
-    hf_config = load_config(config)
     torch.manual_seed(seed)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(hf_config, dtype=torch.float32)
-    if layout.fsdp > 1:
-        # Stages before the first mixture have no experts to be spread.
-        wanted = DistributedConfig(fsdp_size=layout.fsdp, ep_size=layout.ep if model.ep_plan else 1)
-        distributed, _, mesh = type(model).prepare_distribute_model(wanted)
-        if model.all_tied_weights_keys:
-            _leave_tied_to_the_root(model)
-        model = type(model).maybe_distribute_model(model, distributed, mesh)
-        # A leftover of the engine in the config would be saved with it.
-        model.config.__dict__.pop("distributed_config", None)
+    model = lay_out(config, layout, device, precision)
     model.to_empty(device=device)
     model.tie_weights()
     for tensor in model.state_dict(keep_vars=True).values():
         setattr(tensor, LOADED, True)
     model.initialize_weights()
     return model
-
-
-def _leave_tied_to_the_root(model: PreTrainedModel) -> None:
-    """FSDP2 wants tied parameters in one group: the root's, which takes what no rule of the plan names."""
-    tied = {name.rpartition(".")[0] for pair in model.all_tied_weights_keys.items() for name in pair}
-    model.fsdp_plan = {rule: style for rule, style in model.fsdp_plan.items() if rule not in tied}
 
 
 def named_state(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -111,6 +111,15 @@ def reshard(model: PreTrainedModel) -> None:
 def local(tensor: Tensor) -> Tensor:
     """This rank's shard."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def over_shards(total: Tensor, tensor: Tensor) -> Tensor:
+    """A sum over this rank's shard of `tensor`, summed over all shards in place; copies of a shard count once."""
+    if isinstance(tensor, DTensor):
+        dist.all_reduce(total)
+        sizes = zip(tensor.device_mesh.shape, tensor.placements, strict=True)
+        total /= math.prod(size for size, placement in sizes if placement.is_replicate())
+    return total
 
 
 def full(tensor: Tensor) -> Tensor:

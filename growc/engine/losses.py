@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from growc.run.data import Tokens
-from growc.run.distribute import reshard
-from growc.spec.training import Precision
+from growc.engine.distribute import reshard
+from growc.engine.head import Head, head_of
+
+TRIED = 8
+"""Positions of the forward in which it is found out what a model does with the output of its head."""
 
 
-def precision(name: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """bf16: matrix products in bfloat16 over fp32 weights, the same on one rank as on many; fp32: as it is."""
-    return torch.autocast(device.type, torch.bfloat16) if name == "bf16" else nullcontext()
-
-
-def token_losses(model: PreTrainedModel, batch: Tensor) -> Tensor:
-    """Cross-entropy in nats of every predicted token, of shape (sequences, sequence_length).
+def mean_loss(model: PreTrainedModel, batch: Tensor) -> Tensor:
+    """The mean cross-entropy in nats of all predicted tokens.
 
     Args:
         model: a causal language model.
         batch: token ids of shape (sequences, sequence_length + 1).
     """
-    logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-    flat = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
-    return flat.view(batch.shape[0], -1)
+    head, targets = _computed(model, batch)
+    return head.total.sum() / targets.numel()
+
+
+@torch.no_grad()
+def token_losses(model: PreTrainedModel, batch: Tensor) -> Tensor:
+    """Cross-entropy in nats of every predicted token, of shape (sequences, sequence_length), without gradient.
+
+    Args:
+        model: a causal language model.
+        batch: token ids of shape (sequences, sequence_length + 1).
+    """
+    head, targets = _computed(model, batch)
+    return head.losses.view(targets.shape)
+
+
+def _computed(model: PreTrainedModel, batch: Tensor) -> tuple[Head, Tensor]:
+    """The head after a forward that computed losses, and its targets."""
+    head, targets = head_of(model), batch[:, 1:]
+    head.look_behind(model, batch[:1, :-1][:, :TRIED])
+    with head.against(targets):
+        model(input_ids=batch[:, :-1], use_cache=False)
+    return head, targets
 
 
 @torch.no_grad()
@@ -38,7 +52,6 @@ def validation_losses(
     model: PreTrainedModel,
     windows: np.ndarray[tuple[int, int], np.dtype[np.int64]],
     device: torch.device,
-    kind: Precision,
     chunk: int = 8,
 ) -> Tensor:
     """Mean loss in nats of every validation window, of shape (windows,), the same tensor on every rank.
@@ -52,10 +65,9 @@ def validation_losses(
     was_training = model.training
     model.eval()
     parts: list[Tensor] = []
-    with precision(kind, device):
-        for start in range(0, share, chunk):
-            batch = torch.from_numpy(windows[mine[start : start + chunk]]).to(device)
-            parts.append(token_losses(model, batch).double().mean(dim=1))
+    for start in range(0, share, chunk):
+        batch = torch.from_numpy(windows[mine[start : start + chunk]]).to(device)
+        parts.append(token_losses(model, batch).double().mean(dim=1))
     reshard(model)
     model.train(was_training)
     losses = torch.cat(parts)
@@ -64,10 +76,3 @@ def validation_losses(
         dist.all_gather_single(everyone, losses)
         losses = everyone
     return losses[: len(windows)].cpu()
-
-
-def validation_windows(
-    tokens: Tokens, sequence_length: int, limit: int
-) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """The windows on which every arm is validated: fixed, so that arms can be compared window by window."""
-    return np.asarray(tokens.windows(sequence_length, limit), dtype=np.int64)

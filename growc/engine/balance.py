@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from growc.engine.recompute import recomputing
 from growc.operators.sites import MoeSite
 from growc.spec.schema import Balance
 
@@ -41,11 +42,16 @@ class Load:
                 counts, logits = (routed[0] > 0).sum(dim=0), routed[1]
             else:
                 counts, logits = torch.bincount(chosen.flatten(), minlength=site.num_experts), routed[0]
+            # Computed in a recomputation, too, which has to save what the first forward saved, and kept of that one.
+            squares = logits.float().logsumexp(dim=-1).square().mean() if self._squares else None
+            probability = logits.float().softmax(dim=-1).mean(dim=0) if self._probabilities else None
+            if recomputing():
+                return
             self.counts[site.layer] = self.counts.get(site.layer, 0) + counts.detach()
-            if self._squares:
-                self.mean_squares[site.layer] = logits.float().logsumexp(dim=-1).square().mean()
-            if self._probabilities:
-                self.mean_probability[site.layer] = logits.float().softmax(dim=-1).mean(dim=0)
+            if squares is not None:
+                self.mean_squares[site.layer] = squares
+            if probability is not None:
+                self.mean_probability[site.layer] = probability
 
         return hook
 

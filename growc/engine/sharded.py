@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
+from growc.engine.distribute import local, over_shards
 from growc.growth.evaluate import evaluate
 from growc.growth.spherical import products
 from growc.programs import Expr, Source
-from growc.run.distribute import local
 
 
 def rows_held(tensor: Tensor) -> range:
@@ -46,17 +46,15 @@ class Sharded:
         """See `Fetch.std`: two passes in float64, each summed over the ranks."""
         tensor = self.tensors[name]
         mine = local(tensor).double()
-        shared = isinstance(tensor, DTensor)
         count = tensor.numel()
-        mean = _sum(mine.sum(), shared) / count
-        return float((_sum(((mine - mean) ** 2).sum(), shared) / count).sqrt())
+        mean = over_shards(mine.sum(), tensor) / count
+        return float((over_shards(((mine - mean) ** 2).sum(), tensor) / count).sqrt())
 
     def gram(self, names: Sequence[str]) -> Tensor:
         """See `Mixing.gram`: summed over the ranks."""
         tensors = [self.tensors[name] for name in names]
         mine = products([local(tensor) for tensor in tensors])
-        shared = isinstance(tensors[0], DTensor)
-        return _sum(mine.to(local(tensors[0]).device), shared).cpu()
+        return over_shards(mine.to(local(tensors[0]).device), tensors[0]).cpu()
 
 
 def grow_tensor(program: Expr, target: Tensor, fetch: Sharded) -> None:
@@ -76,12 +74,6 @@ def _same_layout(source: Tensor, target: Tensor) -> bool:
     if isinstance(source, DTensor) and isinstance(target, DTensor):
         return source.device_mesh == target.device_mesh and source.placements == target.placements
     return True
-
-
-def _sum(value: Tensor, shared: bool) -> Tensor:
-    if shared:
-        dist.all_reduce(value)
-    return value
 
 
 def _exchange(tensor: DTensor, index: Tensor) -> Tensor:

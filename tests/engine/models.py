@@ -1,0 +1,62 @@
+"""Tiny models as the engine builds them, with weights drawn by a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from growc.engine.distribute import build_model, local, named_state
+from growc.engine.layout import Layout
+from growc.engine.sharded import rows_held
+from growc.growth.rewrite import rewrite
+from growc.model import inspect
+from growc.operators import operator
+from growc.spec.training import Precision
+from tests.families import FAMILIES, SIZES
+from tests.operators_cases import EXACT
+
+LENGTH = 32
+
+HEADS: dict[str, dict[str, Any]] = {
+    "capped": dict(SIZES, model_type="gemma2", intermediate_size=48, final_logit_softcapping=3.0),
+    "scaled": dict(SIZES, model_type="cohere", intermediate_size=48, logit_scale=0.3),
+    "divided": dict(SIZES, model_type="granite", intermediate_size=48, logits_scaling=3.0),
+    "biased": dict(
+        {key: value for key, value in SIZES.items() if key != "head_dim"}, model_type="phi", intermediate_size=48
+    ),
+    "tied": dict(SIZES, model_type="llama", intermediate_size=48, tie_word_embeddings=True),
+}
+"""Models that do something to the logits behind their head, or whose head is more than a matrix of its own."""
+
+
+def grown(family: str) -> dict[str, Any]:
+    """The config of a family's tiny model whose experts were doubled under exclusive routing."""
+    source = inspect(FAMILIES[family], LENGTH)
+    grows = operator("expert_upcycling").model_validate(EXACT)
+    return dict(rewrite(grows, source, seed="0", sequence_length=LENGTH).grown.config)
+
+
+def built(
+    config: Mapping[str, Any], layout: Layout | None = None, precision: Precision = "fp32", std: float = 0.1
+) -> PreTrainedModel:
+    """The model of a config in training, with the same weights on every layout."""
+    model = build_model(config, layout or Layout(1, 1), torch.device("cpu"), 0, precision)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in named_state(model).items():
+            whole = std * torch.randn(tensor.shape, generator=generator)
+            if whole.dim() == 1:  # gains of norms, and biases that leave the routers a choice
+                whole = whole / 10 + (0 if "bias" in name else 1)
+            held = rows_held(tensor)
+            if tensor.is_floating_point():
+                local(tensor).copy_(whole[held.start : held.stop] if whole.dim() else whole)
+    return model.train()
+
+
+def text(sequences: int, seed: int = 0) -> Tensor:
+    """Random tokens, of shape (sequences, LENGTH + 1)."""
+    return torch.randint(256, (sequences, LENGTH + 1), generator=torch.Generator().manual_seed(seed))

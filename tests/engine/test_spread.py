@@ -1,0 +1,81 @@
+"""What is gathered at once, in which type, and which rank holds which rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+from growc.engine.distribute import local
+from growc.engine.layout import Layout
+from growc.model import inspect
+from tests.engine.models import HEADS, LENGTH, built, grown
+from tests.engine.ranks import on_ranks
+from tests.families import FAMILIES
+
+CONFIGS = FAMILIES | {"tied": HEADS["tied"], "exclusive": grown("qwen3_moe")}
+
+
+def units(model: Any) -> set[str]:
+    """Modules that are gathered by themselves, or with others."""
+    return {name for name, module in model.named_modules() if isinstance(module, FSDPModule)}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_layer_is_a_unit_and_in_bf16_every_router(alone: None, name: str) -> None:
+    graph = inspect(CONFIGS[name], LENGTH)
+    layers = {f"{graph.blocks.path}.{i}" for i in range(graph.layers)}
+    routers = {site.router for site in graph.moe}
+    plain, mixed = (units(built(CONFIGS[name], precision=kind)) for kind in ("fp32", "bf16"))
+    assert layers | {""} <= plain
+    assert not plain & routers
+    assert mixed == plain | routers
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shards_are_fp32_and_cover_everything(alone: None, name: str) -> None:
+    model = built(CONFIGS[name], precision="bf16")
+    for each in model.parameters():
+        assert isinstance(each, DTensor)
+        assert each.dtype is torch.float32
+        assert local(each).shape == each.shape
+
+
+def held(layout: Layout, config: dict[str, Any]) -> dict[str, Any]:
+    """Units, and the shapes of this rank's shards of the experts and of a dense matrix."""
+    model = built(config, layout)
+    named: dict[str, Any] = dict(model.named_parameters())
+    embedding: Any = model.get_input_embeddings()
+    site = inspect(config, LENGTH).moe[0]
+    return {
+        "units": sorted(units(model)),
+        "experts": list(local(named[site.expert_tensors[0]]).shape),
+        "embedding": list(local(embedding.weight).shape),
+        "placements": [str(p) for p in named[site.expert_tensors[0]].placements],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("layout", "experts", "rows"),
+    [
+        (Layout(2, 1), 4, 128),
+        (Layout(2, 2), 4, 128),
+        (Layout(4, 2), 2, 64),
+        (Layout(2, 2, 2), 4, 128),
+        (Layout(2, 1, 2), 4, 128),
+    ],
+    ids=str,
+)
+def test_ranks_hold_their_share(tmp_path: Path, layout: Layout, experts: int, rows: int) -> None:
+    """Of 8 experts, and of the 256 rows of the embedding."""
+    found = on_ranks(held, layout, tmp_path, FAMILIES["qwen3_moe"])
+    assert found["experts"][0] == experts
+    assert found["embedding"][0] == rows
+    dispatch = {f"model.layers.{i}.mlp.experts" for i in range(2)}
+    assert (dispatch <= set(found["units"])) == (layout.ep > 1)
