@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,8 @@ class _Behind:
         LookupError: the head is not beside the layers.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, probe: Tensor, logits: Tensor) -> None:
+        """`logits` is what the model made of `probe`, of the same shape."""
         kind = type(model).__mro__[2] if isinstance(model, FSDPModule) else type(model)
         self.shell: Any = object.__new__(kind)
         head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
@@ -77,11 +78,28 @@ class _Behind:
         self.given = _Given(parts[around[0]])
         parts |= {name: nn.Identity() for name in heads} | {around[0]: self.given}
         self.shell.__dict__ = {**model.__dict__, "_modules": parts}
+        self.known: tuple[Tensor, Tensor] | None = (probe, logits)
 
     def __call__(self, raw: Tensor) -> Tensor:
         self.given.value = raw
         ids = torch.zeros(raw.shape[:2], dtype=torch.long, device=raw.device)
         return self.shell.forward(input_ids=ids, use_cache=False).logits
+
+    def hold(self) -> None:
+        """See once that it does what the model did; to be called in a forward of the model, which gathers weights."""
+        if self.known is not None:
+            probe, logits = self.known
+            if not torch.equal(self(probe), logits):
+                _unknown(self.shell)
+            self.known = None
+
+
+def _unknown(model: PreTrainedModel) -> NoReturn:
+    fail(
+        "GROW628",
+        f"what {model.config.model_type} does with the output of its head is not known",
+        help="losses are computed in chunks, which needs it; please report the family",
+    )
 
 
 class Head:
@@ -95,32 +113,31 @@ class Head:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.plain: Callable[[Tensor], Tensor] = module.forward
-        self.behind: Callable[[Tensor], Tensor] | None = None
+        self.behind: _Behind | None = None
         self.found = False
         self.probe: Tensor | None = None
         self.targets = self.losses = self.total = torch.empty(0)
 
     @torch.no_grad()
     def look_behind(self, model: PreTrainedModel, ids: Tensor) -> None:
-        """Find out what `model` does with the output of its head.
+        """Find out what `model` does with the output of its head, by a forward in which that output is known.
 
         Args:
-            model: whose head this is.
-            ids: a few tokens, which are read only by families that have their head inside another module.
+            model: whose head this is (every rank must call).
+            ids: a few tokens.
 
-        Errors: GROW628 (what it does is not known).
+        Errors: GROW628 (it is not known).
         """
         if self.found:
             return
-        probe = torch.linspace(-50, 50, model.config.get_text_config().vocab_size, device=ids.device).view(1, 1, -1)
-        try:
-            behind = _Behind(model)
-            self.behind = None if torch.equal(behind(probe), probe) else behind
-        except LookupError:
-            self.probe = probe.expand(*ids.shape, -1)
-            if not torch.equal(model(input_ids=ids, use_cache=False).logits, self.probe):
-                fail("GROW628", f"what {model.config.model_type} does with the output of its head is not known",
-                     help="losses are computed in chunks, which needs it; please report the family")  # fmt: skip
+        size = model.config.get_text_config().vocab_size
+        self.probe = torch.linspace(-50, 50, size, device=ids.device).expand(*ids.shape, -1)
+        logits = model(input_ids=ids, use_cache=False).logits
+        if not torch.equal(logits, self.probe):
+            try:
+                self.behind = _Behind(model, self.probe, logits)
+            except LookupError:
+                _unknown(model)
         self.found, self.probe = True, None
 
     def __call__(self, hidden: Tensor) -> Tensor:
@@ -129,6 +146,8 @@ class Head:
             return self.probe
         if not self.targets.numel():
             return self.plain(hidden)
+        if self.behind is not None:
+            self.behind.hold()
         parameters = tuple(self.module.parameters())
         self.total, self.losses = cast(
             tuple[Tensor, Tensor], _Loss.apply(self, hidden.flatten(0, 1), torch.is_grad_enabled(), *parameters)

@@ -38,6 +38,16 @@ def token_losses(model: PreTrainedModel, batch: Tensor) -> Tensor:
     return head.losses.view(targets.shape)
 
 
+@torch.no_grad()
+def ready_head(model: PreTrainedModel, device: torch.device) -> None:
+    """Find out what a model with weights does with the output of its head, before anything counts its tokens.
+
+    Every rank must call. Where nobody does, it is found in the forward before the first loss.
+    """
+    head_of(model).look_behind(model, torch.zeros(1, TRIED, dtype=torch.long, device=device))
+    reshard(model)
+
+
 def _computed(model: PreTrainedModel, batch: Tensor) -> tuple[Head, Tensor]:
     """The head after a forward that computed losses, and its targets."""
     head, targets = head_of(model), batch[:, 1:]

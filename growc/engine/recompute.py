@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,24 +50,70 @@ PLACES: Mapping[Any, int] = {
 """Operators that give values and where these stood: the place of the dimension among their arguments."""
 
 
+class _Kept:
+    """The output of an operator, as long as nothing is written over it."""
+
+    def __init__(self, found: Any) -> None:
+        self.whole = isinstance(found, tuple)
+        self.parts = [_alias(part) for part in (found if self.whole else (found,))]
+        self.versions = [_version(part) for part in self.parts]
+
+    def storages(self) -> list[int]:
+        """Where its numbers lie."""
+        return [_storage(part) for part in self.parts if isinstance(part, Tensor)]
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is still what the operator gave."""
+        return bool(self.parts) and self.versions == [_version(part) for part in self.parts]
+
+    def again(self) -> Any:
+        """What the operator gave."""
+        parts = [_alias(part) for part in self.parts]
+        return tuple(parts) if self.whole else parts[0]
+
+
+def _alias(part: Any) -> Any:
+    """The same numbers without the history that a tensor has in the first forward."""
+    return part.detach() if isinstance(part, Tensor) else part
+
+
+def _storage(part: Tensor) -> int:
+    return part.untyped_storage()._cdata  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def _version(part: Any) -> int:
+    return part._version if isinstance(part, Tensor) else 0  # noqa: SLF001
+
+
 class _First(TorchDispatchMode):
     """The forward: what is to be kept is kept, in the order of its calls."""
 
     def __init__(self, kept: deque[Any], products: frozenset[Any]) -> None:
         super().__init__()
         self.kept, self.products = kept, products
+        self.lies: dict[int, _Kept] = {}
 
     @override
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         found = func(*args, **(kwargs or {}))
+        if self.lies and func._schema.is_mutable:  # noqa: SLF001
+            self._forget(func, args)
         if func in PLACES:
             self.kept.append(found[1])
         elif func in self.products or (func in TRUTHS and _compares(args)):
-            whole = found if isinstance(found, tuple) else (found,)
-            self.kept.append([(part, part._version if isinstance(part, Tensor) else 0) for part in whole])  # noqa: SLF001
+            self.kept.append(entry := _Kept(found))
+            self.lies |= dict.fromkeys(entry.storages(), entry)
         return found
+
+    def _forget(self, func: Any, args: Sequence[Any]) -> None:
+        """What is written over, perhaps through a view that has versions of its own, is computed again."""
+        for arg, said in zip(args, func._schema.arguments, strict=False):  # noqa: SLF001
+            written = said.alias_info is not None and said.alias_info.is_write
+            if written and isinstance(arg, Tensor) and (entry := self.lies.pop(_storage(arg), None)):
+                entry.parts.clear()
 
 
 class _Again(TorchDispatchMode):
@@ -96,10 +143,8 @@ class _Again(TorchDispatchMode):
         if func in PLACES:
             return _taken(func, args, options, self.kept.popleft())
         if func in self.products or (func in TRUTHS and _compares(args)):
-            whole = self.kept.popleft()
-            if any(isinstance(part, Tensor) and part._version != version for part, version in whole):  # noqa: SLF001
-                return func(*args, **options)  # it was changed in place, as where a bias is added to it
-            return tuple(part for part, _ in whole) if len(whole) > 1 else whole[0][0]
+            entry: _Kept = self.kept.popleft()
+            return entry.again() if entry.stands else func(*args, **options)
         return func(*args, **options)
 
 
@@ -122,6 +167,12 @@ def recomputing() -> bool:
     return _Again.running
 
 
+def forwards(products: frozenset[Any]) -> tuple[TorchDispatchMode, TorchDispatchMode]:
+    """What the two forwards of a layer run under; the second gets the decisions of the first, and its `products`."""
+    kept: deque[Any] = deque()
+    return _First(kept, products), _Again(kept, products)
+
+
 def recompute_layers(model: PreTrainedModel, how: Checkpointing) -> None:
     """Have the layers of a model computed again in the backward.
 
@@ -136,12 +187,7 @@ def recompute_layers(model: PreTrainedModel, how: Checkpointing) -> None:
     if not model.supports_gradient_checkpointing:
         fail("GROW627", f"the layers of {model.config.model_type} cannot be computed again in the backward",
              help="set training.activation_checkpointing to none")  # fmt: skip
-    products = PRODUCTS if how == "selective" else frozenset[Any]()
-
-    def contexts() -> tuple[_First, _Again]:
-        kept: deque[Any] = deque()
-        return _First(kept, products), _Again(kept, products)
-
+    contexts = partial(forwards, PRODUCTS if how == "selective" else frozenset[Any]())
     model.activation_checkpointing_enable(
         activation_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts}
     )

@@ -14,7 +14,7 @@ from growc.checkpoint.training import State
 from growc.diagnostics import fail
 from growc.engine.distribute import build_model, named_state
 from growc.engine.layout import Layout
-from growc.engine.losses import validation_losses
+from growc.engine.losses import ready_head, validation_losses
 from growc.engine.sharded import Sharded, grow_tensor
 from growc.growth.decision import Decision, by_scores
 from growc.growth.rewrite import Rewrite, rewrite
@@ -192,6 +192,7 @@ def apply(
     with torch.no_grad():
         for name, tensor in targets.items():
             grow_tensor(bound.programs[name], tensor, fetch)
+    ready_head(grown, place.device)
     return grown, bound.grown, _grow_state(bound, targets, state)
 
 

@@ -22,7 +22,7 @@ from growc.diagnostics import fail
 from growc.engine.balance import Load
 from growc.engine.distribute import build_model, named_state
 from growc.engine.layout import Layout
-from growc.engine.losses import validation_losses
+from growc.engine.losses import ready_head, validation_losses
 from growc.engine.schedules import stable_step
 from growc.files.atomic import write_json
 from growc.files.beside import TRAINING
@@ -111,6 +111,7 @@ class Runner:
         config = read_config(path)
         model = build_model(config, self.layout, self.device, training.seed, training.precision)
         _, state = load_state(path, model)
+        ready_head(model, self.device)
         return model, inspect(config, self.graph.source.cost.sequence_length), state
 
     def _train(self, node: TrainNode) -> None:

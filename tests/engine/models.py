@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from growc.engine.distribute import build_model, local, named_state
 from growc.engine.layout import Layout
+from growc.engine.losses import ready_head
 from growc.engine.sharded import rows_held
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
@@ -54,6 +55,7 @@ def built(
             held = rows_held(tensor)
             if tensor.is_floating_point():
                 local(tensor).copy_(whole[held.start : held.stop] if whole.dim() else whole)
+    ready_head(model, torch.device("cpu"))
     return model.train()
 
 

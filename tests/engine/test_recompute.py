@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from growc.diagnostics import GrowcError
 from growc.engine.balance import Load
 from growc.engine.distribute import local
 from growc.engine.losses import mean_loss
-from growc.engine.recompute import recompute_layers, recomputing
+from growc.engine.recompute import PRODUCTS, forwards, recompute_layers, recomputing
 from growc.model import inspect
 from growc.spec.training import Balance
 from tests.engine.models import LENGTH, built, grown, text
@@ -44,6 +46,27 @@ def test_gradients_are_the_same(alone: None, name: str) -> None:
         assert found.keys() == plain.keys()
         for each, value in plain.items():
             torch.testing.assert_close(found[each], value, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("products", [PRODUCTS, frozenset()], ids=["selective", "full"])
+@pytest.mark.parametrize("view", [False, True])
+def test_what_is_written_over_is_computed_again(products: Any, view: bool) -> None:
+    """Also through a view that does not share its versions, as a matrix product of three dimensions gives."""
+    weight = torch.randn(2, 4, 4, requires_grad=True)
+
+    def layer(hidden: Tensor) -> Tensor:
+        found = torch.matmul(hidden, weight) if view else torch.bmm(hidden, weight)
+        turned = found.permute(0, 2, 1)
+        turned += hidden.permute(0, 2, 1)
+        return torch.relu(found) * found
+
+    def gradients(run: Any) -> tuple[Tensor, ...]:
+        hidden = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        return torch.autograd.grad(run(hidden * 1).sum(), [hidden, weight])
+
+    again = partial(checkpoint, layer, use_reentrant=False, context_fn=partial(forwards, products))
+    for found, wanted in zip(gradients(again), gradients(layer), strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize("how", ["selective", "full"])
