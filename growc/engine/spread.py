@@ -68,7 +68,10 @@ def spread(
             layers.append(fully_shard(module, mesh=dense, mp_policy=policy))
     if kept:  # the last norm and the head, which are used again as soon as the backward begins
         fully_shard(kept if len(kept) > 1 else kept[0], mesh=dense, mp_policy=policy, reshard_after_forward=False)
+    plain = type(model)
     fully_shard(model, mesh=dense, mp_policy=policy)
+    # transformers takes a class from elsewhere for a user's, and leaves buffers of such modules as they are.
+    type(model).__module__ = plain.__module__
     if experts:
         _prefetch(layers, experts)
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM
 
 from growc.engine.distribute import local
 from growc.engine.layout import Layout
 from growc.model import inspect
+from growc.model.build import load_config
 from tests.engine.models import HEADS, LENGTH, built, grown
 from tests.engine.ranks import on_ranks
 from tests.families import FAMILIES
@@ -43,6 +45,25 @@ def test_shards_are_fp32_and_cover_everything(alone: None, name: str) -> None:
         assert isinstance(each, DTensor)
         assert each.dtype is torch.float32
         assert local(each).shape == each.shape
+
+
+FALCON = dict(
+    model_type="falcon_h1", vocab_size=256, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+    num_attention_heads=4, num_key_value_heads=2, head_dim=8, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8,
+    mamba_n_groups=1, mamba_d_state=8, mamba_chunk_size=8, ssm_multipliers=[0.5, 0.25, 2.0, 1.5, 3.0], time_step_limit=[0.0, 1.0],
+)  # fmt: skip
+"""A model whose layers have a buffer that no checkpoint holds and that the model around them fills."""
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, "falcon_h1"])
+def test_buffers_that_no_checkpoint_holds_are_ready(alone: None, name: str) -> None:
+    config = FALCON if name == "falcon_h1" else CONFIGS[name]
+    plain = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
+    kept, found = plain.state_dict().keys(), dict(built(config).named_buffers())
+    rest = {each: buffer for each, buffer in plain.named_buffers() if each not in kept}
+    assert rest or name == "gpt2"
+    for each, buffer in rest.items():
+        assert torch.equal(found[each], buffer), each
 
 
 def held(layout: Layout, config: dict[str, Any]) -> dict[str, Any]:
