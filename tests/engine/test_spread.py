@@ -48,9 +48,10 @@ def test_shards_are_fp32_and_cover_everything(alone: None, name: str) -> None:
 
 
 FALCON = dict(
-    model_type="falcon_h1", vocab_size=256, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+    model_type="falcon_h1", vocab_size=256, hidden_size=32, intermediate_size=48, num_hidden_layers=3,
     num_attention_heads=4, num_key_value_heads=2, head_dim=8, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8,
-    mamba_n_groups=1, mamba_d_state=8, mamba_chunk_size=8, ssm_multipliers=[0.5, 0.25, 2.0, 1.5, 3.0], time_step_limit=[0.0, 1.0],
+    mamba_n_groups=1, mamba_d_state=8, mamba_chunk_size=8, ssm_multipliers=[0.5, 0.25, 2.0, 1.5, 3.0],
+    time_step_limit=[0.0, 1.0],
 )  # fmt: skip
 """A model whose layers have a buffer that no checkpoint holds and that the model around them fills."""
 
