@@ -72,7 +72,7 @@ class Siblings:
         tied = grouped == grouped.amax(dim=-1, keepdim=True)
         slots = torch.arange(members.shape[1], device=keys.device)
         sizes = (~absent).sum(dim=1, keepdim=True)
-        token = (hidden.detach() > 0).sum(dim=-1)
+        token = hidden.detach().relu().count_nonzero(dim=-1)
         turn = (slots - token[:, None, None]) % sizes
         winner = torch.where(tied, turn, members.shape[1]).argmin(dim=-1)
         slot_of_winner = members.gather(1, winner.T).T

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from growc.checks.twin import apply
 from growc.engine.layout import Layout
-from growc.engine.losses import mean_loss, validation_losses
+from growc.engine.losses import mean_loss, ready_head, validation_losses
 from growc.growth.rewrite import rewrite
 from growc.model import ModelGraph, inspect
 from growc.model.drawn import build, draw, load
@@ -116,6 +116,7 @@ def transition(router: str, top_k: int, factor: int, rule: str) -> tuple[float, 
     bound = planned.bound({site.layer: r for site, r in replicas.items()})
     grown = build(bound.grown.config)
     load(grown, bound.grown, apply(bound.programs, {n: t.detach() for n, t in model.state_dict().items()}))
+    ready_head(grown, device)  # whose own forward is not to be counted
     with _Met(grown, replicas) as met:
         after = validation_losses(grown, place.windows, device).mean()
     assert prediction.k_eff == pytest.approx(met.means())
