@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from typing_extensions import override
 
 from growc.engine import head
+from growc.engine.distribute import full
 from growc.engine.losses import mean_loss, token_losses
 from growc.model.build import load_config
 from tests.engine.models import HEADS, LENGTH, built, text
@@ -49,6 +50,25 @@ def test_losses_and_gradients_are_those_of_whole_logits(name: str) -> None:
     assert found.keys() == wanted.keys()
     for each, gradient in wanted.items():
         assert (found[each] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), each
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_sharded_gradients_are_those_of_the_plain_model(alone: None, name: str) -> None:
+    sharded = built(CONFIGS[name]).eval()
+    plain: Any = AutoModelForCausalLM.from_config(load_config(CONFIGS[name]), dtype=torch.float32).eval()
+    plain.load_state_dict({key: full(tensor) for key, tensor in sharded.state_dict().items()})
+    batch = text(2)
+    for model in (sharded, plain):
+        mean_loss(model, batch).backward()
+    wanted, found = (dict(model.named_parameters()) for model in (plain, sharded))
+    assert wanted.keys() == found.keys()
+    for each, parameter in wanted.items():
+        if parameter.grad is None:
+            assert found[each].grad is None
+            continue
+        gradient = found[each].grad
+        assert gradient is not None
+        torch.testing.assert_close(full(gradient), parameter.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_a_head_that_caps_its_logits_is_seen() -> None:
