@@ -185,9 +185,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.slow
 def test_runs_do_not_depend_on_the_ranks(runs: list[Path]) -> None:
+    """Up to the iteration's type: sums of gradients that differ by 1e-7 may differ by 2^-8 in bfloat16."""
     one, two = runs
     for stage in ("pretrain", "cpt"):
-        assert tiny.rows(two, stage) == pytest.approx(tiny.rows(one, stage), rel=1e-4)
+        assert tiny.rows(two, stage) == pytest.approx(tiny.rows(one, stage), rel=1e-3)
         assert len(tiny.rows(one, stage)) == 4
 
 
