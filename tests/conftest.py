@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch is imported later; worker
 _cache = None if "PYTEST_XDIST_WORKER" in os.environ else tempfile.TemporaryDirectory(prefix="growc-cache-")
 if _cache:
     os.environ["GROWC_CACHE"] = _cache.name
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[None]:
+    """A process group of this process alone."""
+    from growc.engine.distribute import alone
+
+    with alone():
+        yield
 
 
 @pytest.hookimpl(trylast=True)

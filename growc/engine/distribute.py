@@ -7,12 +7,14 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -43,6 +45,21 @@ def start() -> torch.device:
         return device
     dist.init_process_group("gloo")
     return torch.device("cpu")
+
+
+@contextmanager
+def alone() -> Generator[None]:
+    """Within, this process is a process group of one.
+
+    Nothing of the group is left behind: a process that were forked from this one later would have none of the group's
+    threads, and wait for them for ever when it lets go of the group.
+    """
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+        gc.collect()
 
 
 def stop(code: ExitCode, *, status: int) -> NoReturn:

@@ -105,7 +105,6 @@ def _unknown(model: PreTrainedModel) -> NoReturn:
 class Head:
     """The head of a model, which returns losses instead of logits as long as it has targets.
 
-    `losses` are those of every token in nats, of shape (tokens,), without gradient; `total` is their sum, with one.
     `behind` is what the model does with the head's output, if anything; it is found when a loss is first asked for, for
     it may depend on weights.
     """
@@ -116,7 +115,8 @@ class Head:
         self.behind: _Behind | None = None
         self.found = False
         self.probe: Tensor | None = None
-        self.targets = self.losses = self.total = torch.empty(0)
+        self.targets = torch.empty(0)
+        self.found_losses: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def look_behind(self, model: PreTrainedModel, ids: Tensor) -> None:
@@ -149,10 +149,21 @@ class Head:
         if self.behind is not None:
             self.behind.hold()
         parameters = tuple(self.module.parameters())
-        self.total, self.losses = cast(
+        self.found_losses = cast(
             tuple[Tensor, Tensor], _Loss.apply(self, hidden.flatten(0, 1), torch.is_grad_enabled(), *parameters)
         )
-        return self.total
+        return self.found_losses[0]
+
+    def take_losses(self) -> tuple[Tensor, Tensor]:
+        """What the last forward found, which is then forgotten: a head that kept its own graph would never be freed.
+
+        Returns:
+            The sum of the losses of all tokens in nats, with gradient, and those of every token, of shape (tokens,),
+            without.
+        """
+        assert self.found_losses is not None
+        found, self.found_losses = self.found_losses, None
+        return found
 
     def of_chunk(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Losses of shape (tokens,) of a few tokens' hidden states (tokens, features)."""

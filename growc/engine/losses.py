@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from growc.engine.distribute import reshard
-from growc.engine.head import Head, head_of
+from growc.engine.head import head_of
 
 TRIED = 8
 """Positions of the forward in which it is found out what a model does with the output of its head."""
@@ -22,8 +22,8 @@ def mean_loss(model: PreTrainedModel, batch: Tensor) -> Tensor:
         model: a causal language model.
         batch: token ids of shape (sequences, sequence_length + 1).
     """
-    head, targets = _computed(model, batch)
-    return head.total.sum() / targets.numel()
+    total, losses = _losses(model, batch)
+    return total.sum() / losses.numel()
 
 
 @torch.no_grad()
@@ -34,8 +34,8 @@ def token_losses(model: PreTrainedModel, batch: Tensor) -> Tensor:
         model: a causal language model.
         batch: token ids of shape (sequences, sequence_length + 1).
     """
-    head, targets = _computed(model, batch)
-    return head.losses.view(targets.shape)
+    _, losses = _losses(model, batch)
+    return losses.view(len(batch), -1)
 
 
 @torch.no_grad()
@@ -48,13 +48,13 @@ def ready_head(model: PreTrainedModel, device: torch.device) -> None:
     reshard(model)
 
 
-def _computed(model: PreTrainedModel, batch: Tensor) -> tuple[Head, Tensor]:
-    """The head after a forward that computed losses, and its targets."""
+def _losses(model: PreTrainedModel, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the losses of all tokens, with gradient, and those of every token."""
     head, targets = head_of(model), batch[:, 1:]
     head.look_behind(model, batch[:1, :-1][:, :TRIED])
     with head.against(targets):
         model(input_ids=batch[:, :-1], use_cache=False)
-    return head, targets
+    return head.take_losses()
 
 
 @torch.no_grad()

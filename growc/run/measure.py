@@ -10,12 +10,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from growc.checks.findings import Context, Findings, strictest
 from growc.diagnostics import Diagnostic, Severity, fail
 from growc.diagnostics.invariant import Invariant, bound
-from growc.engine.distribute import build_model
+from growc.engine.distribute import alone, build_model
 from growc.engine.layout import Layout
 from growc.engine.losses import validation_losses
 from growc.growth.graph import GrowNode, State
@@ -49,11 +48,8 @@ def measure(context: Context) -> Findings:
         root = Path(folder)
         vocabulary = min(node.root.model.config["vocab_size"] for node in measurable)
         prepare(spec.data, vocabulary, root / "data", context.loaded.base_dir, spec.training.seed)
-        dist.init_process_group("gloo", init_method=f"file://{root / 'meeting'}", world_size=1, rank=0)
-        try:
+        with alone():
             return sum((_measure(context, node, root) for node in measurable), Findings())
-        finally:
-            dist.destroy_process_group()
 
 
 def _measure(context: Context, node: GrowNode, root: Path) -> Findings:

@@ -1,19 +1,19 @@
-"""Parameters that are sharded by rows, on a process group of one or on several forked gloo ranks."""
+"""Parameters that are sharded by rows, on one rank or on several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from growc.engine.distribute import full, leave
+from growc.engine.distribute import full
+from growc.engine.layout import Layout
+from tests.engine.ranks import on_ranks
 
 Shapes = Mapping[str, tuple[int, ...]]
 Build = Callable[[Mapping[str, nn.Parameter]], torch.optim.Optimizer]
@@ -51,27 +51,10 @@ def moved(shapes: Shapes, build: Build) -> dict[str, Tensor]:
     return {name: full(p).detach() for name, p in named.items()}
 
 
-@contextmanager
-def group(folder: Path, rank: int = 0, ranks: int = 1) -> Generator[None]:
-    """A process group that meets at a file of the folder: a port might be taken."""
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", world_size=ranks, rank=rank)
-    yield
-    dist.destroy_process_group()
+def moved_on_ranks(ranks: int, folder: Path, shapes: Shapes, build: Build) -> dict[str, Tensor]:
+    """What `moved` says on the first of several ranks."""
+    return on_ranks(_moved, Layout(ranks, 1), folder, dict(shapes), build)
 
 
-def on_ranks(folder: Path, ranks: int, shapes: Shapes, build: Build) -> dict[str, Tensor]:
-    """What `moved` says on the first of several ranks. They are forked from one process that has all modules."""
-    mp.get_context("forkserver").set_forkserver_preload([__name__])
-    start = mp.start_processes  # pyright: ignore[reportPrivateImportUsage]
-    start(_rank, (str(folder), ranks, dict(shapes), build), nprocs=ranks, start_method="forkserver")
-    return torch.load(folder / "moved", weights_only=True)
-
-
-def _rank(rank: int, folder: str, ranks: int, shapes: Shapes, build: Build) -> None:
-    torch.set_num_threads(1)
-    with group(Path(folder), rank, ranks):
-        found = moved(shapes, build)
-        if rank == 0:
-            torch.save(found, Path(folder) / "moved")
-        dist.barrier()
-    leave(0)
+def _moved(_: Layout, shapes: Shapes, build: Build) -> dict[str, Tensor]:
+    return moved(shapes, build)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from growc.engine.distribute import alone
 from growc.engine.optimizer import build_optimizer, set_state
 from growc.spec.schema import AdamW
-from tests.engine.sharded import Shapes, group, moved, on_ranks
+from tests.engine.sharded import Shapes, moved, moved_on_ranks
 
 SHAPES: Shapes = {"matrix": (7, 5), "stack": (4, 3, 6), "vector": (9,)}
 
@@ -23,7 +24,7 @@ def build(named: Mapping[str, nn.Parameter], **how: Any) -> torch.optim.Optimize
 
 
 def test_one_kernel_moves_what_many_do(tmp_path: Path) -> None:
-    with group(tmp_path):
+    with alone():
         fused, foreach = (moved(SHAPES, partial(build, **{how: True})) for how in ("fused", "foreach"))
     for name in SHAPES:
         torch.testing.assert_close(fused[name], foreach[name], rtol=1e-6, atol=1e-6)
@@ -31,9 +32,9 @@ def test_one_kernel_moves_what_many_do(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_one_kernel_moves_the_shards_of_two_ranks(tmp_path: Path) -> None:
-    fused = on_ranks(tmp_path, 2, SHAPES, partial(build, fused=True))
+    fused = moved_on_ranks(2, tmp_path, SHAPES, partial(build, fused=True))
     (tmp_path / "alone").mkdir()
-    with group(tmp_path / "alone"):
+    with alone():
         foreach = moved(SHAPES, partial(build, foreach=True))
     for name in SHAPES:
         torch.testing.assert_close(fused[name], foreach[name], rtol=1e-6, atol=1e-6)

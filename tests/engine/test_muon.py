@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from growc.engine.distribute import build_model, full, local
+from growc.engine.distribute import alone, build_model, full, local
 from growc.engine.layout import Layout
 from growc.engine.muon import hidden_matrices
 from growc.engine.optimizer import build_optimizer, get_state, set_rate, set_state
@@ -20,7 +20,7 @@ from growc.model import inspect
 from growc.model.build import load_config
 from growc.run.state import load_state, save_state
 from growc.spec.schema import AdamW, Muon
-from tests.engine.sharded import STEPS, Shapes, drawn, group, moved, on_ranks, parameters, step
+from tests.engine.sharded import STEPS, Shapes, drawn, moved, moved_on_ranks, parameters, step
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny
@@ -63,8 +63,8 @@ def _matrices(tensor: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_one_rank_moves_matrices_as_torch_does(tmp_path: Path, settings: dict[str, Any]) -> None:
-    with group(tmp_path):
+def test_one_rank_moves_matrices_as_torch_does(settings: dict[str, Any]) -> None:
+    with alone():
         found = moved(SHAPES, partial(build, **settings))
     for name, expected in by_torch(settings).items():
         torch.testing.assert_close(found[name], expected, rtol=1e-6, atol=1e-6)
@@ -73,7 +73,7 @@ def test_one_rank_moves_matrices_as_torch_does(tmp_path: Path, settings: dict[st
 @pytest.mark.process
 def test_more_ranks_than_rows_divide_by_move_them_alike(tmp_path: Path) -> None:
     """Five experts and 17 rows on two ranks: their shards differ in size."""
-    found = on_ranks(tmp_path, 2, SHAPES, build)
+    found = moved_on_ranks(2, tmp_path, SHAPES, build)
     for name, expected in by_torch({}).items():
         torch.testing.assert_close(found[name], expected, rtol=1e-6, atol=1e-6)
 
@@ -88,8 +88,8 @@ def test_updates_are_as_large_as_those_of_adamw() -> None:
         assert 0.12 < float(named["stack"].detach().square().mean().sqrt()) < 0.28, shape
 
 
-def test_state_goes_on_and_takes_the_rate_of_the_schedule(tmp_path: Path) -> None:
-    with group(tmp_path):
+def test_state_goes_on_and_takes_the_rate_of_the_schedule() -> None:
+    with alone():
         whole, halves = parameters(SHAPES), parameters(SHAPES)
         step(build(whole), whole, range(6))
         first = build(halves)
@@ -110,7 +110,7 @@ def test_state_goes_on_and_takes_the_rate_of_the_schedule(tmp_path: Path) -> Non
 
 
 def test_a_saved_state_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    with group(tmp_path):
+    with alone():
         model, optimizer, named = _model()
         step(optimizer, named, range(2))
         save_state(tmp_path / "state", model, get_state(optimizer, named), key="k", node="n", step=2, tokens=0)

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from growc.checkpoint.training import State
@@ -44,15 +43,6 @@ pytestmark = pytest.mark.share(3)
 
 ADAM = AdamW(name="adamw", lr=1e-2, beta1=0.9, beta2=0.95, weight_decay=0.1)
 LENGTH = 32
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A process group of one."""
-    meeting = tmp_path_factory.mktemp("meeting") / "file"
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", world_size=1, rank=0)
-    yield
-    dist.destroy_process_group()
 
 
 def _planned(**settings: Any) -> Rewrite:

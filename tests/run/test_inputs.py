@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from growc.checks.twin import LENGTH
 from growc.model import inspect
@@ -17,12 +14,7 @@ from growc.model.inspect import head_of
 from growc.run.inputs import mean_inputs
 from tests.families import FAMILIES
 
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path) -> Iterator[None]:
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", world_size=1, rank=0)
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.mark.parametrize("family", ["qwen3", "gpt2", "mixtral"])

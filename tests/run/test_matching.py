@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
 from transformers import PreTrainedModel
 
 from growc.checks.twin import LENGTH
@@ -17,12 +13,7 @@ from growc.operators.sites import FfnSite
 from growc.run.matching import unit_orders
 from tests.families import FAMILIES
 
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path) -> Iterator[None]:
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", world_size=1, rank=0)
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def _shuffled(model: PreTrainedModel, site: FfnSite, seed: int) -> torch.Tensor:
