@@ -47,10 +47,11 @@ def row(case: Case) -> str:
     # Layers without experts that are not in the small model count as mixtures in what is seen, which hold more.
     elements = one.elements + (two.elements - one.elements) * (depth - shown)
     kept = (two.after_forward - one.after_forward) * depth
-    peak = formulas.STATES * elements + kept + max(one.most, two.most) - (two.after_forward - one.after_forward)
+    states = formulas.STATES[case.moments]
+    peak = states * elements + kept + max(one.most, two.most) - (two.after_forward - one.after_forward)
     texts = [case.name, str(case.layout)]
     figures = [
-        formulas.STATES * elements, formulas.STATES * formulas.held(graph, case.layout),
+        states * elements, states * formulas.held(graph, case.layout),
         kept, formulas.kept_by_a_layer(whole, TOKENS) * depth,
         one.most - (two.after_forward - one.after_forward), formulas.transient(graph, case.layout),
         peak,

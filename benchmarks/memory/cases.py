@@ -12,6 +12,7 @@ from growc.engine.layout import Layout
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
 from growc.operators import operator
+from growc.spec.training import FloatType
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -29,6 +30,7 @@ class Case:
     """A model before it grows, and where it trains once its experts are doubled.
 
     `few` are the settings with which it has one layer of each kind; `layers_field` is raised for one more mixture.
+    `moments` is the type in which Adam's are kept.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     layout: Layout
     few: dict[str, int]
     more: dict[str, Any] = field(default_factory=dict[str, Any])
+    moments: FloatType = "fp32"
 
     def grown(self, extra: int | None = None) -> dict[str, Any]:
         """The config after the growth: of the whole model, or of one layer of each kind and `extra` mixtures more."""
@@ -59,5 +62,7 @@ CASES = (
     Case("Qwen3-30B-A3B, 128 to 256 experts", QWEN, Layout(64, 8), {"num_hidden_layers": 1}),
     Case("DeepSeek-V3, 256 to 512 experts", KIMI, Layout(512, 8), {"num_hidden_layers": 2, "first_k_dense_replace": 1},
          DEEPSEEK),
+    Case("the same, moments in bf16", KIMI, Layout(256, 8), {"num_hidden_layers": 2, "first_k_dense_replace": 1},
+         DEEPSEEK, "bf16"),
     Case("Kimi-K2, 384 to 768 experts", KIMI, Layout(512, 8, 2), {"num_hidden_layers": 2, "first_k_dense_replace": 1}),
 )  # fmt: skip

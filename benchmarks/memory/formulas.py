@@ -1,7 +1,8 @@
 """What a device needs, in bytes, from the sizes of a model and its layout alone.
 
-fp32 shards, their gradients and Adam's two moments are 16 bytes an element. A shard has whole rows: of a dense tensor
-ceil(rows / fsdp), of a stack of experts ceil(experts / ep / (fsdp / ep)). Weights are gathered in bf16.
+fp32 shards, their gradients and Adam's two moments are 16 bytes an element, 12 with moments in bf16. A shard has whole
+rows: of a dense tensor ceil(rows / fsdp), of a stack of experts ceil(experts / ep / (fsdp / ep)). Weights are gathered
+in bf16.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 from growc.engine.head import CHUNK
 from growc.engine.layout import Layout
 from growc.model import ModelGraph
+from growc.spec.training import FloatType
 
-STATES = 16
-"""Bytes of an element: fp32 weight, gradient, and two moments."""
+STATES: Mapping[FloatType, int] = {"fp32": 16, "bf16": 12}
+"""Bytes of an element, by the type of moments: fp32 weight, gradient, and two moments."""
 
 
 def held(graph: ModelGraph, layout: Layout) -> int:

@@ -21,7 +21,7 @@ from growc.audit.step import Step
 from growc.audit.value import Value
 from growc.checkpoint.shards import ShardsReader
 from growc.checkpoint.sound import STEP
-from growc.checkpoint.training import SHARDS, Meta, read_meta, read_tensor
+from growc.checkpoint.training import SHARDS, Meta, read_meta, read_tensor, types_of
 from growc.diagnostics import Diagnostic
 from growc.files.beside import TRAINING
 from growc.model import ModelGraph
@@ -45,6 +45,11 @@ class State:
     def _reader(self) -> ShardsReader:
         return ShardsReader(self.path / SHARDS)
 
+    @cached_property
+    def types(self) -> Mapping[str, torch.dtype]:
+        """Of its tensors, by their names there."""
+        return types_of(self.path)
+
     def tensor(self, key: str) -> Tensor:
         """A tensor by its name there."""
         return read_tensor(self.path, key, self._reader)
@@ -52,7 +57,7 @@ class State:
 
 @dataclass(frozen=True)
 class InState:
-    """One kind of tensors of a training state, in fp32, of which the last one read is kept.
+    """One kind of tensors of a training state, of which the last one read is kept.
 
     `key` says what the one of a tensor is called.
     """
@@ -66,9 +71,9 @@ class InState:
         """See `Rows.shape`."""
         return shape_in(self.graph, name)
 
-    def dtype(self, name: str) -> torch.dtype:  # noqa: ARG002, it is that of all
-        """See `Rows.dtype`."""
-        return torch.float32
+    def dtype(self, name: str) -> torch.dtype:
+        """See `Rows.dtype`: moments may be bf16, and all else is fp32, whole numbers too."""
+        return torch.bfloat16 if self.state.types.get(self.key(name)) == torch.bfloat16 else torch.float32
 
     def rows(self, name: str, index: Sequence[int]) -> Value:
         """See `Rows.rows`."""
@@ -148,7 +153,9 @@ def _kept(steps: Sequence[Step[Any]], source: State) -> dict[str, str]:
 
 
 def _declared(step: Step[Any], *, second: bool) -> Mapping[str, Told]:
-    return {name: each.told for name, each in moments(step, second=second).items() if each is not None}
+    """Moments keep the type of the ones that they are made of."""
+    found = moments(step, second=second)
+    return {n: replace(k.told, dtype=step.source.dtype(k.origin)) for n, k in found.items() if k is not None}
 
 
 def _chained(steps: Sequence[Step[Any]], source: Rows, read: Callable[[Step[Any]], Mapping[str, Told]]) -> Rows:

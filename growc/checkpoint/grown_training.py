@@ -1,4 +1,4 @@
-"""The training state of a grown checkpoint: weights in fp32 and moments by their programs, as `growc run` grows them.
+"""The training state of a grown checkpoint: weights in fp32 and moments in their own type, as `growc run` grows them.
 
 Tensors are computed one at a time into a file that the system pages, so memory does not hold the state.
 """
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from growc.checkpoint.sound import STEP, told
-from growc.checkpoint.training import SHARDS, Meta, State, read_meta, read_tensor, write_state
+from growc.checkpoint.training import SHARDS, Meta, State, read_meta, read_tensor, types_of, write_state
 from growc.checkpoint.write import shell
-from growc.growth.evaluate import Fetch, InMemory, evaluate
+from growc.growth.evaluate import Fetch, InMemory, computed_in, evaluate
 from growc.growth.rewrite import Rewrite
 from growc.model.build import canonical
 from growc.programs import Expr
@@ -54,23 +54,26 @@ class _Stored:
     def _held(self, name: str) -> InMemory:
         if self._kept is None or self._kept[0] != name:
             self._kept = None  # frees the tensor before the next is read
-            self._kept = name, InMemory({name: _read(self.state, self.key(name))})
+            tensor = _read(self.state, self.key(name))
+            self._kept = name, InMemory({name: tensor.to(computed_in(tensor.dtype))})
         return self._kept[1]
 
 
 @dataclass(frozen=True)
 class _Programs:
-    """A `Fetch` over what `program` makes of the tensors `before`."""
+    """A `Fetch` over what `program` makes of the tensors `before`, each growth rounded to the type `kept`."""
 
     rewrite: Rewrite
     program: Callable[[str], Expr | None]
     before: Fetch
+    kept: torch.dtype
 
     def rows(self, name: str, index: Tensor) -> Tensor:
         """See `Fetch.rows`."""
         program = self.program(name)
         assert program is not None
-        return evaluate(program, index, self.before, torch.float32)
+        rows = evaluate(program, index, self.before, torch.float32)
+        return rows if self.kept == torch.float32 else rows.to(self.kept).float()
 
     def std(self, name: str) -> float:
         """See `Fetch.std`."""
@@ -87,10 +90,13 @@ def grow_training(source: Path, to: Path, steps: Sequence[Rewrite]) -> None:
         steps: the growths, the first one first, their late vectors bound.
     """
     meta, last = read_meta(source), steps[-1]
+    with told(source):
+        stored_as = types_of(source)
     paged = _Paged(to / "paged")
     paged.folder.mkdir(parents=True)
-    weights = _fetch(_Stored(source, "model.{}".format), steps, lambda step: step.programs.__getitem__)
-    model = {name: paged.filled(weights, last, name) for name in last.grown.tensors}
+    wide = torch.float32
+    weights = _fetch(_Stored(source, "model.{}".format), steps, lambda step: step.programs.__getitem__, wide)
+    model = {name: paged.filled(weights, last, name, wide) for name in last.grown.tensors}
     optimizer: State = {}
     for name, kinds in _moments(meta, steps):
         optimizer[name] = {}
@@ -99,7 +105,8 @@ def grow_training(source: Path, to: Path, steps: Sequence[Rewrite]) -> None:
                 optimizer[name][kind] = _read(source, f"optimizer.{_origin(name, steps)}.{kind}")
                 continue
             stored = _Stored(source, f"optimizer.{{}}.{kind}".format)
-            optimizer[name][kind] = paged.filled(_fetch(stored, steps, _moment(kind)), last, name)
+            kept = stored_as[stored.key(_origin(name, steps))]
+            optimizer[name][kind] = paged.filled(_fetch(stored, steps, _moment(kind), kept), last, name, kept)
     config = canonical(shell(last.grown.config).config)
     write_state(to, model, config, optimizer, meta.key, meta.node, meta.step, meta.tokens, alone=True)
     shutil.rmtree(paged.folder)
@@ -116,9 +123,9 @@ Programs = Callable[[Rewrite], Callable[[str], Expr | None]]
 """For a growth: the program of one kind of tensor, by name."""
 
 
-def _fetch(stored: Fetch, steps: Sequence[Rewrite], program: Programs) -> Fetch:
+def _fetch(stored: Fetch, steps: Sequence[Rewrite], program: Programs, kept: torch.dtype) -> Fetch:
     for step in steps:
-        stored = _Programs(step, program(step), stored)
+        stored = _Programs(step, program(step), stored, kept)
     return stored
 
 
@@ -157,18 +164,18 @@ class _Paged:
     folder: Path
     count: int = 0
 
-    def filled(self, fetch: Fetch, last: Rewrite, name: str) -> Tensor:
+    def filled(self, fetch: Fetch, last: Rewrite, name: str, kept: torch.dtype) -> Tensor:
         """Tensor `name` of the grown model, computed block by block of about 64 MiB."""
         shape = last.grown.tensors[name].shape
         numel = torch.Size(shape).numel()
         self.count += 1
         path = str(self.folder / str(self.count))
-        tensor = torch.from_file(path, shared=True, size=max(1, numel), dtype=torch.float32)[:numel].view(shape)
+        tensor = torch.from_file(path, shared=True, size=max(1, numel), dtype=kept)[:numel].view(shape)
         if not shape:
             return tensor.copy_(fetch.rows(name, torch.arange(1)).view(()))
         rows = max(1, (1 << 24) * shape[0] // max(1, numel))
         for block in torch.arange(shape[0]).split(rows):
-            tensor[block] = fetch.rows(name, block).to(torch.float32)
+            tensor[block] = fetch.rows(name, block).to(kept)
         return tensor
 
 

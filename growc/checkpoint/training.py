@@ -85,6 +85,12 @@ def read_content(path: Path, content: dict[str, Any]) -> None:
     _quietly(load_shards, content, storage_reader=ShardsReader(path / SHARDS))
 
 
+def types_of(path: Path) -> dict[str, torch.dtype]:
+    """The type of every tensor of the state at `path`: `model.NAME` or `optimizer.NAME.MOMENT`."""
+    index: dict[str, Any] = ShardsReader(path / SHARDS).read_metadata().state_dict_metadata
+    return {key: entry.properties.dtype for key, entry in index.items()}
+
+
 def read_tensor(path: Path, key: str, reader: ShardsReader | None = None) -> Tensor:
     """One tensor of the state at `path`, whole, whatever layout wrote it; one process alone.
 

@@ -25,7 +25,7 @@ from growc.engine.layout import Layout
 from growc.engine.spread import spread
 from growc.model import inspect
 from growc.model.build import load_config
-from growc.spec.training import Precision
+from growc.spec.training import FloatType
 
 LENGTH = 64
 """Positions at which a model is looked at for its routers; they do not depend on it."""
@@ -84,7 +84,7 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def lay_out(config: Mapping[str, Any], layout: Layout, device: torch.device, precision: Precision) -> PreTrainedModel:
+def lay_out(config: Mapping[str, Any], layout: Layout, device: torch.device, precision: FloatType) -> PreTrainedModel:
     """The model of `config` on the meta device, sharded over the ranks in fp32, whatever it computes in."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
@@ -94,7 +94,7 @@ def lay_out(config: Mapping[str, Any], layout: Layout, device: torch.device, pre
 
 
 def build_model(
-    config: Mapping[str, Any], layout: Layout, device: torch.device, seed: int, precision: Precision = "fp32"
+    config: Mapping[str, Any], layout: Layout, device: torch.device, seed: int, precision: FloatType = "fp32"
 ) -> PreTrainedModel:
     """The model of `config`, laid out over the ranks, with uninitialised weights to be loaded or grown into.
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from growc.diagnostics import fail
-from growc.spec.training import Training
-
-TOKENS = 8192
-"""Tokens that a rank computes at once where the spec does not say: the activations of more rarely fit."""
+from growc.spec.training import AUTO_TOKENS, Training
 
 
 def micro_batch(training: Training, sequence_length: int, ranks: int) -> int:
@@ -20,7 +17,7 @@ def micro_batch(training: Training, sequence_length: int, ranks: int) -> int:
              help="make batch_tokens a multiple of sequence_length * ranks")  # fmt: skip
     share, asked = sequences // ranks, training.micro_batch
     if asked == "auto":
-        return max(n for n in range(1, share + 1) if share % n == 0 and (n == 1 or n * sequence_length <= TOKENS))
+        return max(n for n in range(1, share + 1) if share % n == 0 and (n == 1 or n * sequence_length <= AUTO_TOKENS))
     if share % asked:
         fail("GROW625", f"micro-batches of {asked} sequences do not divide a rank's share of {share}",
              help="set training.micro_batch to a divisor of batch_tokens / sequence_length / ranks")  # fmt: skip

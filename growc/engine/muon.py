@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from growc.engine.distribute import local
+from growc.engine.moments import KEPT_IN
 from growc.engine.sharded import rows_held
 from growc.operators.sites import MoeSite
 from growc.spec.training import AdjustLr
@@ -54,7 +55,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     The `momentum_buffer` of a parameter is the running mean of its gradients, of its shape and sharded as it is. A
     stage of sgd leaves their sum under the same name, which is 1 / (1 - momentum) times as large and fades as fast as
-    any gradient does.
+    any gradient does. Where it is kept in bf16 it is still computed in fp32; what it is for is iterated in bf16 anyway.
 
     Args:
         matrices: parameters of shape (rows, columns), or (experts, rows, columns) of which each matrix is one of its
@@ -66,6 +67,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         nesterov: whether to look one gradient ahead.
         ns_steps: Newton-Schulz iterations.
         adjust_lr: see `growc.spec.training.Muon`.
+        kept_in: type of the running means.
     """
 
     def __init__(
@@ -79,11 +81,12 @@ class MuonWithAdamW(torch.optim.Optimizer):
         nesterov: bool,
         ns_steps: int,
         adjust_lr: AdjustLr,
+        kept_in: torch.dtype,
     ) -> None:
         super().__init__(
             matrices,
             {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps,
-             "adjust_lr": adjust_lr},
+             "adjust_lr": adjust_lr, KEPT_IN: kept_in},
         )  # fmt: skip
         self.own, self.others = list(self.param_groups), others
         self.param_groups += others.param_groups
@@ -103,9 +106,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def _move(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        shard, slope, mean = local(parameter), local(gradient), local(state["momentum_buffer"])
-        mean.lerp_(slope, 1 - group["momentum"])
+            state["momentum_buffer"] = torch.zeros_like(parameter, dtype=group[KEPT_IN])
+        shard, slope, kept = local(parameter), local(gradient), local(state["momentum_buffer"])
+        mean = kept.float().lerp_(slope, 1 - group["momentum"])  # in place where it is kept in fp32
+        kept.copy_(mean)
         update = slope.lerp(mean, group["momentum"]) if group["nesterov"] else mean
         shard.mul_(1 - group["lr"] * group["weight_decay"])
         rate = _adjust_lr(group["lr"], group["adjust_lr"], parameter.shape[-2:])

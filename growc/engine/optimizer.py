@@ -12,8 +12,10 @@ from torch.distributed.tensor import DTensor
 
 from growc.checkpoint.training import State
 from growc.engine.distribute import local, over_shards
+from growc.engine.moments import KEPT_IN, AdamWInBf16
 from growc.engine.muon import MuonWithAdamW
 from growc.spec.schema import AdamW, Muon, Optimizer, Sgd
+from growc.spec.training import FloatType
 
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
 """Names of the state tensors of a parameter under AdamW; all but the step have the parameter's shape."""
@@ -21,9 +23,14 @@ ADAM = {"step", "exp_avg", "exp_avg_sq"}
 MOMENTUM = {"momentum_buffer"}
 """Those of a parameter that moves by a running mean or sum of its gradients."""
 
+TYPES: Mapping[FloatType, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 def build_optimizer(
-    spec: Optimizer, named: Mapping[str, nn.Parameter], hidden: Collection[str] = ()
+    spec: Optimizer,
+    named: Mapping[str, nn.Parameter],
+    hidden: Collection[str] = (),
+    moments: FloatType = "fp32",
 ) -> torch.optim.Optimizer:
     """The optimizer of a stage. Weight decay acts on matrices and expert stacks, not on norms and biases.
 
@@ -31,37 +38,42 @@ def build_optimizer(
         spec: which, and its settings.
         named: the parameters.
         hidden: names of the matrices that muon is for; see `hidden_matrices`. The others ask for none.
+        moments: the type in which means of gradients are kept; sgd has none.
     """
     if isinstance(spec, Sgd):
-        return torch.optim.SGD(_groups(named.values(), spec.weight_decay), lr=spec.lr, momentum=spec.momentum)
+        assert moments == "fp32", "refused when the spec is read"
+        return torch.optim.SGD(_groups(named.values(), spec.weight_decay, moments), lr=spec.lr, momentum=spec.momentum)
     if isinstance(spec, AdamW):
-        return _adam(spec, named.values())
+        return _adam(spec, named.values(), moments)
     return MuonWithAdamW(
         [p for name, p in named.items() if name in hidden],
-        _adam(spec, [p for name, p in named.items() if name not in hidden]),
+        _adam(spec, [p for name, p in named.items() if name not in hidden], moments),
         lr=spec.lr,
         weight_decay=spec.weight_decay,
         momentum=spec.momentum,
         nesterov=spec.nesterov,
         ns_steps=spec.ns_steps,
         adjust_lr=spec.adjust_lr,
+        kept_in=TYPES[moments],
     )
 
 
-def _adam(spec: AdamW | Muon, parameters: Collection[nn.Parameter]) -> torch.optim.AdamW:
+def _adam(spec: AdamW | Muon, parameters: Collection[nn.Parameter], moments: FloatType) -> torch.optim.AdamW:
     """AdamW, in one kernel on GPUs.
 
     On CPUs that kernel rounds the last elements of a shard otherwise than the rest, so that equal rows would drift
     apart; and there the loop over tensors is as fast.
     """
-    groups, fused = _groups(parameters, spec.weight_decay), all(p.is_cuda for p in parameters)
-    return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, fused=fused)
+    groups, fused = _groups(parameters, spec.weight_decay, moments), all(p.is_cuda for p in parameters)
+    cls = torch.optim.AdamW if moments == "fp32" else AdamWInBf16
+    return cls(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, fused=fused)
 
 
-def _groups(parameters: Collection[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def _groups(parameters: Collection[nn.Parameter], weight_decay: float, moments: FloatType) -> list[dict[str, Any]]:
+    kept = {KEPT_IN: TYPES[moments]}
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay, **kept},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0, **kept},
     ]
     return [group for group in groups if group["params"]]
 
@@ -78,6 +90,7 @@ def get_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter
 def set_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: State) -> None:
     """Give parameters the state in `state`, as far as this optimizer has use for it; the others start fresh.
 
+    Moments of another type than this optimizer keeps are replaced in `state`, too: no two of a parameter stay alive.
     Adam's bias correction divides by 1 - beta^step: live moments with step 0 would be blown up, so that is refused.
     """
     groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
@@ -91,6 +104,8 @@ def set_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter
         used = {key: value for key, value in entry.items() if key in kept}
         if used.keys() != kept:
             continue
+        for key in kept - {"step"}:
+            entry[key] = used[key] = used[key].to(groups[parameter][KEPT_IN])
         if groups[parameter].get("fused"):  # the kernel counts on its own device
             used["step"] = used["step"].to(parameter.device)
         optimizer.state[parameter] = used

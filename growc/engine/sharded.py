@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from growc.engine.distribute import local, over_shards
-from growc.growth.evaluate import evaluate
+from growc.growth.evaluate import computed_in, evaluate
 from growc.growth.spherical import products
 from growc.programs import Expr, Source
 
@@ -31,16 +31,21 @@ def rows_held(tensor: Tensor) -> range:
 
 @dataclass(frozen=True)
 class Sharded:
-    """Source tensors spread over the ranks; every rank must ask for the same names in the same order."""
+    """Source tensors spread over the ranks; every rank must ask for the same names in the same order.
+
+    Rows come in fp32 where they are kept in less, so that what is made of them is rounded once.
+    """
 
     tensors: Mapping[str, Tensor]
 
     def rows(self, name: str, index: Tensor) -> Tensor:
         """See `Fetch.rows`: rows that other ranks hold come by one all-to-all."""
         tensor = self.tensors[name]
-        if not isinstance(tensor, DTensor):
-            return tensor[index] if tensor.dim() else tensor.clone()
-        return _exchange(tensor, index)
+        if isinstance(tensor, DTensor):
+            rows = _exchange(tensor, index)
+        else:
+            rows = tensor[index] if tensor.dim() else tensor.clone()
+        return rows.to(computed_in(tensor.dtype))
 
     def std(self, name: str) -> float:
         """See `Fetch.std`: two passes in float64, each summed over the ranks."""
@@ -64,7 +69,7 @@ def grow_tensor(program: Expr, target: Tensor, fetch: Sharded) -> None:
     if isinstance(program, Source) and _same_layout(fetch.tensors[program.name], target):
         value = local(fetch.tensors[program.name])
     else:
-        value = evaluate(program, index, fetch, target.dtype)
+        value = evaluate(program, index, fetch, computed_in(target.dtype))
     local(target).copy_(value)
 
 

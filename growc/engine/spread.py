@@ -20,12 +20,12 @@ from transformers.distributed.expert_parallel import apply_expert_parallelism
 
 from growc.engine.layout import Layout
 from growc.model import ModelGraph
-from growc.spec.training import Precision
+from growc.spec.training import FloatType
 
 DISPATCH = "ep_dispatch_experts"
 """transformers' name of the rule for a module of experts whose tokens are exchanged."""
 
-POLICIES = {
+POLICIES: Mapping[FloatType, MixedPrecisionPolicy] = {
     "fp32": MixedPrecisionPolicy(),
     "bf16": MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32),
 }
@@ -39,7 +39,7 @@ SCALING_ROUTER = replace(ROUTER, output_dtype=torch.bfloat16)
 
 
 def spread(
-    model: PreTrainedModel, layout: Layout, device: torch.device, precision: Precision, graph: ModelGraph
+    model: PreTrainedModel, layout: Layout, device: torch.device, precision: FloatType, graph: ModelGraph
 ) -> None:
     """Shard a model that is on the meta device, in place.
 

@@ -191,7 +191,7 @@ class Arms:
         models, parents = zip(*map(self._before, (start, *others)), strict=True)
         seeds = [f"{training.seed}/{stage.name}/{index}" for index in range(len(grow))]
         scored = [data, training.batch_tokens] if any(operator.measured for operator in grow) else []
-        key = digest(parents, list(map(described, grow)), training.seed, seeds, training.precision, scored)
+        key = digest(parents, list(map(described, grow)), training.seed, seeds, training.precision.compute, scored)
 
         def make(name: str) -> GrowNode:
             pasts = [self._past(state) for state in (start, *others)]

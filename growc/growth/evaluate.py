@@ -90,6 +90,11 @@ class InMemory:
         return products([self.tensors[name] for name in names])
 
 
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    """The type in which tensors grow that are stored as `dtype`."""
+    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else dtype
+
+
 def evaluate(expr: Expr, index: Tensor, fetch: Fetch, dtype: torch.dtype) -> Tensor:
     """Rows `index` of what `expr` describes.
 

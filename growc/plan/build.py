@@ -12,6 +12,7 @@ from growc.growth.open import Opened
 from growc.growth.rewrite import Rewrite, core_seconds, unchanged
 from growc.model import ModelGraph
 from growc.operators.grown_config import loads
+from growc.plan.automatic import automatic
 from growc.plan.changes import changes, settings
 from growc.plan.keff import k_eff
 from growc.plan.plan import Cost, Finding, Growth, InvariantRecord, Operation, Plan, Size, Stage, Sweep, Tensors
@@ -36,6 +37,7 @@ def build_plan(opened: Opened, *, allow_unlike: bool = False) -> Plan:
         growth=tuple(_growths(graph)),
         cost=_cost(graph),
         sweep=_sweep(opened) if opened.loaded.axes else None,
+        automatic=automatic(opened.loaded.spec.parallel, graph) if opened.loaded.spec.data else {},
         diagnostics=tuple(map(Finding.of, (*opened.of_sources(allow_unlike=allow_unlike), *findings.diagnostics))),
         invariants=tuple(map(InvariantRecord.of, findings.invariants)),
     )

@@ -167,6 +167,7 @@ class Plan(Part):
     """A spec, what it starts from, what it will do, and what is known to be true of that.
 
     `hashes` are of the spec's values, the source model and growc's code; `values` are the spec's, overrides included.
+    `automatic` says by which rules a run chooses what is auto; plans of earlier versions have none.
     """
 
     growc_plan: Literal[1] = 1
@@ -180,6 +181,7 @@ class Plan(Part):
     growth: tuple[Growth, ...]
     cost: Cost
     sweep: Sweep | None = None
+    automatic: dict[str, str] = Field(default_factory=dict)
     diagnostics: tuple[Finding, ...]
     invariants: tuple[InvariantRecord, ...]
 

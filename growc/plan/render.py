@@ -22,7 +22,8 @@ def render(plan: Plan) -> str:
     is different.
     """
     growth, shown = {growth.stage: growth for growth in plan.growth}, dict[str, Sequence[Stage]]()
-    lines = [f"{plan.name}", f"  source  {plan.source}", *(_swept(plan.sweep) if plan.sweep else ()), ""]
+    lines = [f"{plan.name}", f"  source  {plan.source}", *(_swept(plan.sweep) if plan.sweep else ())]
+    lines += [*_titled("auto", [f"{key}: {rule}" for key, rule in plan.automatic.items()]), ""]
     for stages in alike.stages(plan.stages, growth):
         first = stages[0]
         if first.kind == "train":
@@ -37,9 +38,12 @@ def render(plan: Plan) -> str:
 
 
 def _swept(sweep: Sweep) -> Iterator[str]:
-    axes = [f"{axis}: {', '.join(labels)}" for axis, labels in sweep.axes.items()]
-    for title, axis in zip(("sweep", *[""] * len(axes)), axes, strict=False):
-        yield f"  {title:6}  {axis}"
+    yield from _titled("sweep", [f"{axis}: {', '.join(labels)}" for axis, labels in sweep.axes.items()])
+
+
+def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
+    for first, line in zip((title, *[""] * len(lines)), lines, strict=False):
+        yield f"  {first:6}  {line}"
 
 
 def _train(stages: Sequence[Stage]) -> Iterator[str]:

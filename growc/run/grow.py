@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from growc.run.reconstruction import pruned
 from growc.run.scores import expert_scores
 from growc.run.sensitivity import unit_scores
 from growc.run.skipping import Skipping, measure_skipping
-from growc.spec.training import Precision
+from growc.spec.training import FloatType
 
 Windows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
@@ -66,7 +67,7 @@ class Place:
 
     layout: Layout
     device: torch.device
-    precision: Precision
+    precision: FloatType
     seed: int
     windows: Windows
 
@@ -198,6 +199,7 @@ def apply(
 
 @torch.no_grad()
 def _grow_state(bound: Rewrite, targets: dict[str, Tensor], state: State) -> State:
+    """Moments are computed in fp32 and keep the type of those that they are made of."""
     grown: State = {}
     kinds = sorted({key for entry in state.values() for key in entry if key != "step"})
     moments = {kind: Sharded({name: e[kind] for name, e in state.items() if kind in e}) for kind in kinds}
@@ -211,7 +213,8 @@ def _grow_state(bound: Rewrite, targets: dict[str, Tensor], state: State) -> Sta
             program = programs.second if kind == "exp_avg_sq" else programs.first
             if program is None or not all(kind in state[source] for source in read):
                 continue
-            entry[kind] = torch.empty_like(targets[name])
+            types = (state[source][kind].dtype for source in read)
+            entry[kind] = torch.empty_like(targets[name], dtype=reduce(torch.promote_types, types))
             grow_tensor(program, entry[kind], moments[kind])
         grown[name] = entry
     return grown

@@ -57,7 +57,7 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
     assert spec.data is not None
     corpus = open_corpus(root / "data")
     windows = corpus.validation.windows(spec.data.sequence_length, spec.data.validation.sequences)
-    place = growing.Place(Layout(1, 1), device, node.training.precision, node.training.seed, windows)
+    place = growing.Place(Layout(1, 1), device, node.training.precision.compute, node.training.seed, windows)
     source = RunFolder(root).source(node.root.key, place.seed if node.root.source.drawn else None)
     if not source.exists():
         write_source(source, node.root, node.loaded.base_dir, place.seed)

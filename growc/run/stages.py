@@ -109,7 +109,7 @@ class Runner:
 
     def _load(self, path: Path, training: Training) -> tuple[PreTrainedModel, ModelGraph, State]:
         config = read_config(path)
-        model = build_model(config, self.layout, self.device, training.seed, training.precision)
+        model = build_model(config, self.layout, self.device, training.seed, training.precision.compute)
         _, state = load_state(path, model)
         ready_head(model, self.device)
         return model, inspect(config, self.graph.source.cost.sequence_length), state
@@ -172,7 +172,7 @@ class Runner:
     def _grow(self, node: GrowNode) -> None:
         began = time.perf_counter()
         model, graph, state = self._load(self._start_of(node, node.start), node.training)
-        place = Place(self.layout, self.device, node.training.precision, node.training.seed, self.windows)
+        place = Place(self.layout, self.device, node.training.precision.compute, node.training.seed, self.windows)
         before = validation_losses(model, self.windows, self.device)
         result: dict[str, Any] = {"val_losses_before": before.tolist(), "operators": []}
         others, of_others = list[growing.Parent](), dict[str, list[float]]()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from growc.checkpoint.training import Meta, State, read_content, read_meta, write_state
+from growc.checkpoint.training import Meta, State, read_content, read_meta, types_of, write_state
 from growc.engine.distribute import named_state
 from growc.files.atomic import commit
 from growc.model.build import canonical
@@ -34,13 +35,21 @@ def save_state(
 
 
 def load_state(path: Path, model: PreTrainedModel) -> tuple[Meta, State]:
-    """Load weights into `model`, whatever layout wrote them, and return the optimizer's state laid out like it."""
+    """Load weights into `model`, whatever layout wrote them, and return the optimizer's state laid out like it.
+
+    Moments have the types that they are stored in.
+    """
     meta = read_meta(path)
     tensors = named_state(model)
+    stored = types_of(path)
     optimizer: State = {
-        name: {key: torch.zeros(()) if key == "step" else torch.empty_like(tensors[name]) for key in keys}
+        name: {key: _room(tensors[name], key, stored[f"optimizer.{name}.{key}"]) for key in keys}
         for name, keys in meta.moments.items()
     }
     with torch.no_grad():
         read_content(path, {"model": tensors, "optimizer": optimizer})
     return meta, optimizer
+
+
+def _room(parameter: Tensor, key: str, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(()) if key == "step" else torch.empty_like(parameter, dtype=dtype)

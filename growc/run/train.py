@@ -94,7 +94,7 @@ def train(
         Interrupted: after the state was saved.
     """
     spec, named = node.training, dict(model.named_parameters())
-    optimizer = build_optimizer(spec.optimizer, named, hidden_matrices(model, graph.moe))
+    optimizer = build_optimizer(spec.optimizer, named, hidden_matrices(model, graph.moe), spec.precision.moments)
     set_state(optimizer, named, state)
     rates, release = CopiesRates(named, graph.moe, copies), Release(model, node.steps)
     release.at(start)

@@ -19,14 +19,16 @@ import torch.distributed as dist
 
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, fail
 from growc.engine import distribute
-from growc.engine.layout import layout
+from growc.engine.layout import Layout, layout
+from growc.engine.micro import micro_batch
 from growc.files.atomic import write_json
+from growc.growth.graph import GrowthGraph, TrainNode
 from growc.growth.open import open_spec
 from growc.plan.freeze import drift, read_plan
 from growc.run.data import open_corpus
 from growc.run.folder import RunFolder
 from growc.run.journal import record
-from growc.run.machine import machine
+from growc.run.machine import check_bf16, machine
 from growc.run.progress import Progress
 from growc.run.stages import Runner
 from growc.run.summary import write_summary
@@ -60,13 +62,14 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         graph = opened.graph
         spec = opened.loaded.spec
         assert spec.data is not None
+        check_bf16(device, graph.nodes)
         models = [node.after for node in graph.nodes]
         places = layout(spec.parallel, dist.get_world_size(), models)
         corpus = open_corpus(folder.data)
         windows = corpus.validation.windows(spec.data.sequence_length, spec.data.validation.sequences)
         if first:
             on = {"ranks": dist.get_world_size(), "layout": str(places), "device": str(device)}
-            record(folder.journal, "run_started", **on, machine=machine(device))
+            record(folder.journal, "run_started", **on, micro_batches=_shares(graph, places), machine=machine(device))
         runner = Runner(
             graph, folder, corpus, windows, places, device, Progress(graph, quiet=not first),
             interrupted=lambda: bool(signalled) or (first and (run_dir / STOP).exists()),
@@ -82,6 +85,17 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         return _end(folder, ExitCode.INTERRUPTED)
     except GrowcError as error:
         return _end(folder, error.exit_code, error)
+
+
+def _shares(graph: GrowthGraph, places: Layout) -> dict[str, dict[str, int]]:
+    """For every train stage the sequences that a rank computes at once, and how often it does in a step."""
+    found: dict[str, dict[str, int]] = {}
+    for node in graph.nodes:
+        if isinstance(node, TrainNode):
+            rows = micro_batch(node.training, node.sequence_length, places.ranks)
+            share = node.training.batch_tokens // node.sequence_length // places.ranks
+            found[node.name] = {"sequences": rows, "per_step": share // rows}
+    return found
 
 
 def _hold(lock: IO[str], run_dir: Path) -> None:

@@ -7,8 +7,17 @@ from collections.abc import Iterator
 from growc.diagnostics import Diagnostic, Span
 from growc.spec.nodes import Node, Path, nearest
 from growc.spec.origins import RESERVED, check_origins
-from growc.spec.schema import Data, Model, Spec, Stage, Wsd
+from growc.spec.schema import AdamW, Data, Model, Sgd, Spec, Stage, Wsd
 from growc.spec.wording import guess, listed
+
+LARGEST_DECAY = 0.98
+"""Of a mean that is kept in bf16.
+
+Its 8 significant bits round by up to 2^-8 of what is kept, and a step moves the mean by 1 - decay of what it is away
+from the gradient (or its square). So it stands still while it is 2^-8 / (1 - decay) of itself away: 8 % at 0.95, a
+fifth at 0.98, and from 1 - 2^-8 (0.996) on all of it, so that it never falls again. AdamW divides by the root of the
+second moment: a fifth there is a tenth of an update.
+"""
 
 
 def check(spec: Spec, root: Node, *, allow_code: bool) -> Iterator[Diagnostic]:
@@ -64,6 +73,30 @@ def _training(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:
         span = nearest(root, (*place, "schedule") if own else ("training", "schedule")).span
         message = f"warmup {schedule.warmup:g} and anneal {schedule.anneal:g} are more than the whole stage"
         yield Diagnostic("GROW133", message, "both are fractions of one stage; let them sum to at most 1", span)
+    yield from _moments(spec, root, index)
+
+
+def _moments(spec: Spec, root: Node, index: int) -> Iterator[Diagnostic]:
+    """Whether moments in bf16 would follow the gradients."""
+    own, training = spec.stages[index].train, spec.training_for(spec.stages[index])
+    assert own is not None
+    if training.precision.moments == "fp32":
+        return
+    stage: Path = ("stages", index, "train")
+    if isinstance(training.optimizer, Sgd):
+        here = own.precision is not None and "moments" in own.precision.model_fields_set
+        span = nearest(root, (*(stage if here else ("training",)), "precision", "moments")).span
+        message = "sgd keeps no mean of gradients that could be bf16"
+        yield Diagnostic("GROW635", message, "leave moments at fp32, or train with adamw or muon", span)
+        return
+    for key in ("beta1", "beta2") if isinstance(training.optimizer, AdamW) else ("momentum", "beta1", "beta2"):
+        decay = getattr(training.optimizer, key)
+        if decay > LARGEST_DECAY:  # which no default is
+            here = own.optimizer is not None and key in own.optimizer.model_fields_set
+            span = nearest(root, (*(stage if here else ("training",)), "optimizer", key)).span
+            message = f"a mean that decays by {key} {decay:g} moves by less than bf16 resolves"
+            help = f"set {key} to at most {LARGEST_DECAY:g}, or precision.moments to fp32"
+            yield Diagnostic("GROW636", message, help, span)
 
 
 def _part(data: Data, stage: Stage, root: Node, place: Path) -> Iterator[Diagnostic]:

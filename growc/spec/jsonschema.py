@@ -23,6 +23,7 @@ def json_schema() -> Schema:
     _exactly_one(definitions["Stage"], "train", "grow")
     _exactly_one(definitions["Model"], "hub", "path", "config", "module")
     definitions["Validation"] = _validation(definitions)
+    definitions["Precision"] = _precision(definitions["Precision"])
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "growc spec (.growth.yaml)"}
     return head | schema | {"title": head["title"], "definitions": definitions}
 
@@ -67,6 +68,11 @@ def _validation(definitions: Schema) -> Schema:
         source = definitions[kind.__name__]
         variants.append(source | {"properties": source["properties"] | sequences})
     return {"description": whole["description"], "oneOf": variants}
+
+
+def _precision(whole: Schema) -> Schema:
+    """A type alone, or keys."""
+    return {"description": whole["description"], "oneOf": [{"enum": whole["properties"]["compute"]["enum"]}, whole]}
 
 
 def _for_editors(schema: Any) -> Any:

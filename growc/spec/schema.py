@@ -10,7 +10,20 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, mo
 from growc.operators import OPERATORS, Operator, operator
 from growc.spec.data import CorpusSpec, Data, Jsonl, PythonSource, Text, Tokens, Validation
 from growc.spec.fields import Auto, Name, One, Part, complaint
-from growc.spec.training import AdamW, Balance, Constant, Cosine, Muon, Optimizer, Schedule, Sgd, Train, Training, Wsd
+from growc.spec.training import (
+    AdamW,
+    Balance,
+    Constant,
+    Cosine,
+    Muon,
+    Optimizer,
+    Precision,
+    Schedule,
+    Sgd,
+    Train,
+    Training,
+    Wsd,
+)
 from growc.spec.wording import guess, quoted
 
 VERSION = 1
@@ -224,6 +237,7 @@ __all__ = [
     "Muon",
     "Optimizer",
     "Parallel",
+    "Precision",
     "PythonSource",
     "Schedule",
     "Sgd",

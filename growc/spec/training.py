@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_serializer, model_validator
 
 from growc.spec.fields import Auto, Part
 
@@ -115,7 +115,36 @@ class Balance(Part):
 
 Optimizer = Annotated[AdamW | Sgd | Muon, Field(discriminator="name")]
 Schedule = Annotated[Wsd | Cosine | Constant, Field(discriminator="name")]
-Precision = Literal["fp32", "bf16"]
+FloatType = Literal["fp32", "bf16"]
+
+
+class Precision(Part):
+    """What a stage computes in, and what it keeps the moments of its optimizer in: {compute: bf16, moments: bf16}.
+
+    A type alone says what it computes in; moments are fp32 then.
+    """
+
+    compute: FloatType = Field(
+        default="fp32",
+        description="type of matrix products, experts' included; routers' logits, the loss and weights stay fp32",
+    )
+    moments: FloatType = Field(
+        default="fp32",
+        description="type in which adamw or muon keeps means of gradients; in bf16 they take half of the memory, "
+        "and are still computed in fp32",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_alone(cls, value: Any) -> Any:
+        return cast(Any, value) if isinstance(value, (dict, Precision)) else {"compute": value, "moments": "fp32"}
+
+    @model_serializer
+    def _type_alone_if_it_says_all(self) -> str | dict[str, str]:
+        """Stages are known by hashes of this, and a spec that means the same must give the same."""
+        return self.compute if self.moments == "fp32" else {"compute": self.compute, "moments": self.moments}
+
+
 Checkpointing = Literal["none", "selective", "full"]
 Count = Annotated[int, Field(ge=1)]
 
@@ -124,9 +153,16 @@ _OPTIMIZER = "how weights follow gradients"
 _SCHEDULE = "the learning rate over a stage"
 _BALANCE = "how the load of experts is kept even"
 _PRECISION = (
-    "type of matrix products, experts' included; routers' logits, the loss, weights and optimizer state stay fp32"
+    "type of matrix products, experts' included; routers' logits, the loss and weights stay fp32, and so does the "
+    "optimizer's state unless {compute: ..., moments: bf16} says otherwise"
 )
-_MICRO = "sequences that a device computes at once; gradients of the rest of its share of a batch are added up"
+AUTO_TOKENS = 8192
+"""Tokens that a device computes at once where `micro_batch` is auto: the activations of more rarely fit."""
+
+_MICRO = (
+    "sequences that a device computes at once; gradients of the rest of its share of a batch are added up (auto: the "
+    f"most that divide its share and have at most {AUTO_TOKENS} tokens, or one)"
+)
 _CHECKPOINTING = (
     "what layers compute again in the backward to save memory: all but their inputs and the routers' choices (full), "
     "all but matrix products and attention, too (selective), or nothing"
@@ -142,7 +178,7 @@ class Training(Part):
     optimizer: Optimizer = Field(default=AdamW(name="adamw"), description=_OPTIMIZER)
     schedule: Schedule = Field(default=Wsd(name="wsd"), description=_SCHEDULE)
     balance: Balance = Field(default=Balance(), description=_BALANCE)
-    precision: Precision = Field(default="fp32", description=_PRECISION)
+    precision: Precision = Field(default=Precision(), description=_PRECISION)
     micro_batch: Count | Auto = Field(default="auto", description=_MICRO)
     activation_checkpointing: Checkpointing = Field(default="none", description=_CHECKPOINTING)
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of initial weights, data order and noise")
@@ -168,8 +204,8 @@ class Train(Part):
     def over(self, inherited: Training) -> Training:
         """`inherited` with this stage's overrides.
 
-        A balance, and an optimizer or schedule of the same name, is overridden key by key; one of another
-        name replaces it.
+        A balance, a precision that is no type alone, and an optimizer or schedule of the same name, is overridden key
+        by key; one of another name replaces it.
         """
         changes: dict[str, Any] = {}
         for key in self.model_fields_set - {"steps", "data"}:

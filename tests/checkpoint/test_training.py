@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from growc.audit.audit import audit
 from growc.checkpoint.command import grow
 from growc.checkpoint.prepare import prepare
 from growc.checkpoint.request import Request
@@ -17,8 +18,9 @@ from tests.operators_cases import EXACT
 from tests.run import tiny
 
 OPTIMIZERS: dict[str, Any] = {
-    "adamw": {"name": "adamw", "lr": 1e-3},
-    "sgd": {"name": "sgd", "lr": 0.3, "momentum": 0.9},
+    "adamw": {"optimizer": {"name": "adamw", "lr": 1e-3}},
+    "adamw in bf16": {"optimizer": {"name": "adamw", "lr": 1e-3}, "precision": {"moments": "bf16"}},
+    "sgd": {"optimizer": {"name": "sgd", "lr": 0.3, "momentum": 0.9}},
 }
 GROWN: list[dict[str, Any]] = [
     {"op": "expert_upcycling", **EXACT, "allocation": {"rule": "explicit", "replicas": [4, 1, 2, 1, 1, 3, 3, 1]}},
@@ -33,7 +35,7 @@ def _up(*operators: dict[str, Any]) -> dict[str, Any]:
 
 
 def _training(optimizer: str) -> dict[str, Any]:
-    return {"batch_tokens": 256, "optimizer": OPTIMIZERS[optimizer], "schedule": {"name": "constant"}}
+    return {"batch_tokens": 256, **OPTIMIZERS[optimizer], "schedule": {"name": "constant"}}
 
 
 @pytest.mark.slow
@@ -42,17 +44,21 @@ def test_three_steps_from_the_grown_folder_are_those_of_a_run(tmp_path: Path, op
     training = _training(optimizer)
     spec = tiny.spec(tmp_path, training=training, stages=[FIRST, _up(*GROWN), THEN])
     tiny.run(spec, tmp_path / "whole")
-    grow(Request(spec, "upcycle", tmp_path / "whole/stages/pretrain/checkpoint", tmp_path / "grown"), prepare)
+    request = Request(spec, "upcycle", tmp_path / "whole/stages/pretrain/checkpoint", tmp_path / "grown")
+    grow(request, prepare)
+    audit(request, tmp_path / "grown")
     spec = tiny.spec(tmp_path, training=training, stages=[THEN], model={"path": str(tmp_path / "grown")})
     tiny.run(spec, tmp_path / "after")
     assert tiny.rows(tmp_path / "after", "cpt") == tiny.rows(tmp_path / "whole", "cpt")
     ends = [tmp_path / run / "stages/cpt/checkpoint/training" for run in ("whole", "after")]
     moments = [read_meta(end).moments for end in ends]
     assert moments[0] == moments[1]
-    assert len({kind for kinds in moments[0].values() for kind in kinds}) == (3 if optimizer == "adamw" else 1)
+    assert len({kind for kinds in moments[0].values() for kind in kinds}) == (1 if optimizer == "sgd" else 3)
     keys = [f"optimizer.{name}.{kind}" for name, kinds in moments[0].items() for kind in kinds]
     for key in keys + [f"model.{name}" for name in moments[0]]:
         assert torch.equal(read_tensor(ends[0], key), read_tensor(ends[1], key)), key
+    types = {read_tensor(tmp_path / "grown/training", key).dtype for key in keys if not key.endswith("step")}
+    assert types == {torch.bfloat16 if "bf16" in optimizer else torch.float32}
 
 
 @pytest.mark.slow

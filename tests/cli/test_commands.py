@@ -58,7 +58,7 @@ def test_json_of_check_is_the_contract(tmp_path: Path) -> None:
 def test_json_of_plan_is_the_contract(tmp_path: Path) -> None:
     done = growc("plan", spec(tmp_path), "--output-format", "json")
     shown = json.loads(done.stdout)
-    assert shown.keys() == {"name", "stages", "cost", "diagnostics", "invariants"}
+    assert shown.keys() == {"name", "stages", "cost", "automatic", "diagnostics", "invariants"}
     assert shown["stages"][0]["from"] == []
     assert shown["invariants"][0].keys() == {"name", "stage", "status", "value", "limit"}
 

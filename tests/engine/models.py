@@ -16,7 +16,7 @@ from growc.engine.sharded import rows_held
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
 from growc.operators import operator
-from growc.spec.training import Precision
+from growc.spec.training import FloatType
 from tests.families import FAMILIES, SIZES
 from tests.operators_cases import EXACT
 
@@ -42,7 +42,7 @@ def grown(family: str) -> dict[str, Any]:
 
 
 def built(
-    config: Mapping[str, Any], layout: Layout | None = None, precision: Precision = "fp32", std: float = 0.1
+    config: Mapping[str, Any], layout: Layout | None = None, precision: FloatType = "fp32", std: float = 0.1
 ) -> PreTrainedModel:
     """The model of a config in training, with the same weights on every layout."""
     model = build_model(config, layout or Layout(1, 1), torch.device("cpu"), 0, precision)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from growc.diagnostics import GrowcError
-from growc.engine.micro import TOKENS, micro_batch
-from growc.spec.training import Training
+from growc.engine.micro import micro_batch
+from growc.spec.training import AUTO_TOKENS, Training
 
 
 def _training(sequences: int, length: int, **more: Any) -> Training:
@@ -21,8 +21,8 @@ def _training(sequences: int, length: int, **more: Any) -> Training:
 def test_auto_divides_the_share_and_is_as_large_as_it_may(share: int, ranks: int, length: int) -> None:
     found = micro_batch(_training(share * ranks, length), length, ranks)
     assert share % found == 0
-    assert found == 1 or found * length <= TOKENS
-    assert not any(share % n == 0 and n * length <= TOKENS for n in range(found + 1, share + 1))
+    assert found == 1 or found * length <= AUTO_TOKENS
+    assert not any(share % n == 0 and n * length <= AUTO_TOKENS for n in range(found + 1, share + 1))
 
 
 @pytest.mark.parametrize("asked", [1, 2, 4, 8])

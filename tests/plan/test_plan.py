@@ -76,6 +76,31 @@ def test_the_text_of_a_plan_is_the_golden_one(name: str, family: str, changes: d
     assert text == golden.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, {"fsdp": "all devices share", "ep": "of one machine", "micro_batch": "at most 8,192 tokens"}),
+        ({"parallel": {"replicate": 2, "ep": 2}}, {"fsdp": "the 2 copies", "micro_batch": "at most 8,192 tokens"}),
+        ({"parallel": {"fsdp": 4}, "training": {"batch_tokens": 1024, "micro_batch": 2}}, {"ep": "of one machine"}),
+    ],
+)
+def test_what_is_left_to_a_run_has_its_rule(changes: dict[str, Any], said: dict[str, str], tmp_path: Path) -> None:
+    planned = plan(tmp_path, **(TRAINED | changes))
+    assert planned.automatic.keys() == said.keys()
+    assert all(words in planned.automatic[key] for key, words in said.items())
+    assert all(f"{key}: {rule}" in render(planned) for key, rule in planned.automatic.items())
+
+
+def test_what_no_run_can_do_has_no_rules(tmp_path: Path) -> None:
+    """A spec without data only grows checkpoints; a dense model has no experts to spread."""
+    assert plan(tmp_path, **FREE).automatic == {}
+    assert "auto" not in render(plan(tmp_path, **FREE))
+    stages = [{"name": "p", "train": {"steps": 1, "data": "cpt"}}]
+    assert plan(tmp_path, "llama", **(TRAINED | {"stages": stages, "baselines": []})).automatic.keys() == {
+        "fsdp", "micro_batch",
+    }  # fmt: skip
+
+
 def test_stages_have_the_keys_of_the_contract(tmp_path: Path) -> None:
     planned = plan(tmp_path, **TRAINED).model_dump(mode="json", by_alias=True)
     assert [stage["name"] for stage in planned["stages"]] == [

@@ -41,7 +41,7 @@ def test_dozens_of_arms_are_a_screen(spec: Path) -> None:
     plan = build_plan(open_spec(spec))
     lines = render(plan).splitlines()
     assert len(plan.stages) == 3 + 3 * 4 * 2 + 3 * 2
-    assert len(lines) < 45
+    assert len(lines) < 48
     assert lines[2:5] == [
         "  sweep   seed: 0, 1, 2",
         "          from: pretrain.stable, pretrain",
@@ -116,7 +116,7 @@ def test_json_of_a_sweep_has_the_keys_of_the_contract(spec: Path) -> None:
     result = growc("plan", spec, "--output-format", "json")
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)
-    assert shown.keys() == {"name", "stages", "cost", "diagnostics", "invariants"}
+    assert shown.keys() == {"name", "stages", "cost", "automatic", "diagnostics", "invariants"}
     names = {stage["name"] for stage in shown["stages"]}
     assert "seed=2,from=pretrain,routing=free/upcycle" in names
     assert {start.removesuffix(".stable") for stage in shown["stages"] for start in stage["from"]} <= names

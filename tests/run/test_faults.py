@@ -85,6 +85,9 @@ def test_divergence_stops_the_run(tmp_path: Path) -> None:
         (("parallel.fsdp=2",), 1, "GROW620"),
         (("parallel.ep=3",), 3, "GROW621"),
         ((), 3, "GROW623"),
+        (("training.micro_batch=3",), 2, "GROW625"),
+        (("parallel.replicate=3",), 2, "GROW620"),
+        (("data.sequence_length=8",), 16, "GROW626"),
         (("training.batch_tokens=3200000",), 1, "GROW511"),
         (("data.train.path=nowhere",), 1, "GROW501"),
     ],
@@ -95,6 +98,8 @@ def test_what_cannot_run_is_said_before_anything_is_trained(
     output = tiny.run(tiny.spec(tmp_path, stages=ONE), tmp_path / "run", ranks, *overrides, code=CODES[code].exit)
     _refused(output, code)
     assert not (tmp_path / "run/stages").exists()
+    if code.startswith("GROW62"):  # what the number of ranks rules out is said before there is a folder
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ training:                                # what every train stage inherits, and 
   optimizer: {name: adamw, lr: 1e-3, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip_norm: 1.0}
   schedule: {name: wsd, warmup: 0.02, anneal: 0.1}          # fractions of the stage
   balance: {method: loss_free, rate: 1e-3}                  # loss_free | auxiliary | none
-  precision: fp32                        # fp32 | bf16
+  precision: fp32                        # fp32 | bf16 | {compute: ..., moments: ...}
   seed: 0
 
 stages:                                  # a chain unless `from` says otherwise; any DAG
@@ -247,6 +247,13 @@ MISTAKES: dict[str, Mistake] = {
     "unknown choice": _of(
         small("{batch_tokens: 128}", "{batch_tokens: 128, precision: §fp16}"), "GROW105", help="did you mean"
     ),
+    "unknown type of moments": _of(
+        small("{batch_tokens: 128}", "{batch_tokens: 128, precision: {moments: §fp16}}"), "GROW105", help="did you mean"
+    ),
+    "number for a precision": _of(small("{batch_tokens: 128}", "{batch_tokens: 128, precision: §16}"), "GROW105"),
+    "unknown key of a precision": _of(
+        small("{batch_tokens: 128}", "{batch_tokens: 128, precision: {§moment: bf16}}"), "GROW101", help="`moments`"
+    ),
     "tensor parallel": _of(SMALL + "parallel: {tp: §2}\n", "GROW105", help="only 1"),
     "tensor parallel true": _of(SMALL + "parallel: {tp: §true}\n", "GROW105"),
     "unknown kind": _of(small("{kind: python_source}", "{kind: §txt}"), "GROW105", help="`text`"),
@@ -372,6 +379,35 @@ MISTAKES: dict[str, Mistake] = {
         "GROW132",
     ),
     "long schedule": _of(small("data: b}", "data: b, schedule: §{name: wsd, warmup: 0.5, anneal: 0.6}}"), "GROW133"),
+    "moments of sgd": _of(
+        small("{batch_tokens: 128}", "{batch_tokens: 128, optimizer: {name: sgd}, precision: {moments: §bf16}}"),
+        "GROW635",
+        help="adamw or muon",
+    ),
+    "moments of sgd in a stage": _of(
+        small("data: b}", "data: b, precision: {moments: §bf16}, optimizer: {name: sgd}}"), "GROW635"
+    ),
+    "slow moment in bf16": _of(
+        small(
+            "{batch_tokens: 128}",
+            "{batch_tokens: 128, optimizer: {name: adamw, beta2: §0.981}, precision: {moments: bf16}}",
+        ),
+        "GROW636",
+        help="at most 0.98",
+    ),
+    "slow moments in bf16 in a stage": _of(
+        small(
+            "data: b}", "data: b, precision: {moments: bf16}, optimizer: {name: muon, momentum: §0.99, beta1: §0.99}}"
+        ),
+        "GROW636",
+        "GROW636",
+    ),
+    "slow moment of a stage that inherits bf16": _of(
+        small("{batch_tokens: 128}", "{batch_tokens: 128, precision: {moments: bf16}}").replace(
+            "data: b}", "data: b, optimizer: {name: adamw, beta2: §0.999}}"
+        ),
+        "GROW636",
+    ),
     "no data": _of(HEAD + "stages:\n  - name: s\n    train: §{steps: 1}\n", "GROW134", help="python_source"),
     "baseline of nothing": _of(
         HEAD

@@ -71,6 +71,9 @@ def test_alternatives_are_stated() -> None:
     assert [list(each.values()) for each in definitions["Model"]["oneOf"]] == [
         [["hub"]], [["path"]], [["config"]], [["module"]],
     ]  # fmt: skip
+    alone, keys = definitions["Precision"]["oneOf"]
+    assert alone["enum"] == ["fp32", "bf16"]
+    assert keys["properties"].keys() == {"compute", "moments"}
     kinds = [variant["required"] for variant in definitions["Validation"]["oneOf"]]
     assert kinds == [
         ["fraction"],

@@ -9,7 +9,7 @@ import pytest
 from growc.diagnostics import Span
 from growc.operators import operator
 from growc.spec import load
-from growc.spec.schema import AdamW, Constant, Jsonl, Sgd, Text, Wsd
+from growc.spec.schema import AdamW, Constant, Jsonl, Precision, Sgd, Text, Wsd
 from tests.spec.conftest import Load
 from tests.spec.examples import FULL, HEAD, SMALL, STAGES, small
 
@@ -73,6 +73,26 @@ def test_stages_override_training(load_text: Load) -> None:
     assert last.balance.rate == 0.5
     assert last.balance.method == "loss_free"
     assert last.validate_every == 5
+
+
+def test_a_precision_is_a_type_or_two(load_text: Load) -> None:
+    """A type alone means fp32 moments; keys override one by one, and what means the same is known by the same hash."""
+
+    def stages(inherited: str, own: str) -> Precision:
+        text = SMALL.replace("batch_tokens: 128", f"batch_tokens: 128, precision: {inherited}")
+        spec = load_text(text.replace("data: b}", f"data: b, precision: {own}}}")).spec
+        return spec.training_for(spec.stages[2]).precision
+
+    both = "{compute: bf16, moments: bf16}"
+    assert stages(both, "null") == Precision(compute="bf16", moments="bf16")
+    assert stages(both, "bf16") == stages("fp32", "bf16") == Precision(compute="bf16")
+    assert stages(both, "{moments: fp32}") == Precision(compute="bf16")
+    assert stages(both, "{compute: fp32}") == Precision(moments="bf16")
+    assert stages("bf16", "{moments: bf16}") == Precision(compute="bf16", moments="bf16")
+    for kind in ("fp32", "bf16"):
+        for text in (kind, f"{{compute: {kind}}}", f"{{compute: {kind}, moments: fp32}}"):
+            assert stages("fp32", text).model_dump(mode="json") == kind
+    assert stages(both, "{}").model_dump(mode="json") == {"compute": "bf16", "moments": "bf16"}
 
 
 def test_validation_from_a_source_of_its_own(load_text: Load) -> None:

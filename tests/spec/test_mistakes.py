@@ -15,6 +15,8 @@ from tests.spec.conftest import Findings
 from tests.spec.examples import HEAD, MISTAKES, Mistake
 
 FILES = {"GROW001", "GROW002"}
+PRECISION = {"GROW635", "GROW636"}
+"""Codes of a spec that stand among those of training."""
 
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
@@ -28,7 +30,7 @@ def test_mistake_is_found_at_its_place(mistake: Mistake, findings: Findings) -> 
 
 def test_every_code_of_the_language_is_produced() -> None:
     produced = {code for mistake in MISTAKES.values() for code in mistake.codes}
-    assert produced | FILES == {code for code in CODES if code[4] in "01"}
+    assert produced | FILES == {code for code in CODES if code[4] in "01"} | PRECISION
 
 
 @pytest.mark.parametrize("code", [code for code in CODES if code[4] in "01"])

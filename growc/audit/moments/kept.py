@@ -24,7 +24,7 @@ Moments = Mapping[str, Kept | None]
 
 
 def kept(row: Callable[[int], Value], origin: str) -> Kept:
-    """State with these rows; all of it is stored in float32."""
+    """State with these rows, in float32; whoever knows of another type replaces it."""
     return Kept(Told(torch.float32, row), origin)
 
 

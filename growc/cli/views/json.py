@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Shown(View):
-    """`{"diagnostics": [...], "invariants": [...]}`; a plan adds `name`, `stages` and `cost`."""
+    """`{"diagnostics": [...], "invariants": [...]}`; a plan adds `name`, `stages`, `cost` and `automatic`."""
 
     def _print(self, value: dict[str, Any]) -> None:
         click.echo(json.dumps(value, indent=2))
@@ -38,7 +38,7 @@ class Shown(View):
 
     @override
     def plan(self, plan: Plan) -> None:
-        shown = {"name", "stages", "cost", "diagnostics", "invariants"}
+        shown = {"name", "stages", "cost", "automatic", "diagnostics", "invariants"}
         values = plan.model_dump(mode="json", by_alias=True, include=shown)
         for invariant in values["invariants"]:
             del invariant["detail"]

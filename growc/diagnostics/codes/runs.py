@@ -144,6 +144,28 @@ CODES: dict[str, Code] = {
         "with that output (scales, caps, shifts it) is found by trying, and what this family does was not.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW635": Code(
+        "moments in bf16 of an optimizer that has none",
+        "`precision: {moments: bf16}` says how adamw's two moments and muon's mean of gradients are kept. sgd has no\n"
+        "mean: with momentum it keeps a sum of gradients, which in fp32 takes as much memory as both moments of adamw\n"
+        "do in bf16. Leave precision.moments at fp32, or train with adamw or muon.",
+    ),
+    "GROW636": Code(
+        "a mean that bf16 cannot follow",
+        "With `precision: {moments: bf16}` means of gradients and of their squares are rounded to 8 significant bits\n"
+        "after every step. A step moves a mean by 1 - decay of what it is away from the gradient, and a move of less\n"
+        "than 2^-8 of the mean may be lost: so the mean stands still up to 2^-8 / (1 - decay) of itself away from\n"
+        "where it belongs. That is 8 % at a decay of 0.95 and a fifth at 0.98 (a tenth of an update, if it is the\n"
+        "second moment, whose root divides); from 0.996 on a moment that has grown never falls again. Set beta1,\n"
+        "beta2 or momentum to at most 0.98, or keep the moments in fp32.",
+    ),
+    "GROW637": Code(
+        "bf16 on a device without it",
+        "The GPU has no instructions for bf16 (those before Ampere have none): products would be emulated, at a\n"
+        "fraction of the speed of fp32, or fail. Train with `precision: fp32`, and not with muon, which iterates in\n"
+        "bf16, or run on another device.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW640": Code(
         "No such grow stage",
         "`growc grow --stage` names one stage of the spec that has `grow`. A stage that trains needs\n"

@@ -131,8 +131,8 @@ def paces(measured: Mapping[str, Measured]) -> dict[str, float]:
 def _work(node: TrainNode) -> str:
     training = node.training
     return digest(
-        node.after.config, node.sequence_length, training.batch_tokens, training.precision, training.optimizer.name,
-        training.balance.method,
+        node.after.config, node.sequence_length, training.batch_tokens, training.precision.model_dump(),
+        training.optimizer.name, training.balance.method,
     )  # fmt: skip
 
 
