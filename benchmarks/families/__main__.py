@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.families import page
 from benchmarks.families.configs import families
-from benchmarks.families.sweep import Result, code, read, sweep
+from benchmarks.families.sweep import Result, code, family, read, sweep
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -43,7 +43,7 @@ def main() -> None:
     if unknown := {*given.families} - {*every}:
         sys.exit(f"transformers has no causal language model of type {', '.join(sorted(unknown))}")
     done = {result["family"] for result in read(given.results) if result["code"] == code()}
-    sweep(given.families or [name for name in every if name not in done], given.results, given.at_once, _tell)
+    sweep(given.families or [name for name in every if name not in done], given.results, given.at_once, _tell, family)
     results = read(given.results)
     if not given.families:
         page.write_results(results, HERE / "results.jsonl")

@@ -32,8 +32,17 @@ SEED = 0
 Result = dict[str, Any]
 
 
-def sweep(families: Sequence[str], results: Path, at_once: int, tell: Callable[[Result], None]) -> None:
-    """Append the result of every family to a file, as a line of JSON each, with the state of growc under `code`."""
+def sweep(
+    families: Sequence[str],
+    results: Path,
+    at_once: int,
+    tell: Callable[[Result], None],
+    judge: Callable[[str, Path], Result],
+) -> None:
+    """Append the result of every family to a file, as a line of JSON each, with the state of growc under `code`.
+
+    `judge` makes a result of the name of a family and an empty folder.
+    """
     results.parent.mkdir(parents=True, exist_ok=True)
     waiting, running = [*families], dict[int, tuple[str, float, Path]]()
     with tempfile.TemporaryDirectory() as work:
@@ -42,12 +51,12 @@ def sweep(families: Sequence[str], results: Path, at_once: int, tell: Callable[[
                 name = waiting.pop(0)
                 place = Path(work) / name
                 place.mkdir()
-                pid = _forked(lambda name=name, place=place: _alone(name, place), place)
+                pid = forked(lambda name=name, place=place: _alone(judge, name, place), place)
                 running[pid] = name, time.time(), place
                 continue
             if ended := _ended(running):
                 name, _, place = running.pop(ended[0])
-                result = _answer(place) or {"family": name, "died": f"{ended[1]}: {_last_words(place)}"}
+                result = answer(place) or {"family": name, "died": f"{ended[1]}: {last_words(place)}"}
                 with results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(result | {"code": code()}) + "\n")
                 tell(result)
@@ -83,9 +92,9 @@ def family(model_type: str, work: Path) -> Result:
     asked = list(growths(source.experts))
     child = work / "growths"
     child.mkdir()
-    _, status = os.waitpid(_forked(lambda: _grown(work / "source", asked, work, source), child), 0)
-    outcomes = _answer(child) or {}
-    died = {"traceback": f"the process died with {_spoken(status)}: {_last_words(child)}"}
+    _, status = os.waitpid(forked(lambda: _grown(work / "source", asked, work, source), child), 0)
+    outcomes = answer(child) or {}
+    died = {"traceback": f"the process died with {spoken(status)}: {last_words(child)}"}
     found = {growth.name: outcomes.get(growth.name, died) for growth in asked}
     # What transformers loads by itself is compared before anything imports growc.
     ordered = sorted(asked, key=lambda growth: not is_stock(found[growth.name]))
@@ -105,7 +114,7 @@ def source_of(model_type: str, folder: Path) -> tuple[Small, Source]:
         Unbuilt: there is none.
         ValueError: transformers reads another one than it saved; or another of `FAULTS`.
     """
-    small = find(model_type, _runs)
+    small = find(model_type, runs)
     ids = tokens(VOCABULARY, SEED)
     saved = drawn(small.config, SEED)
     saved.save_pretrained(folder)
@@ -132,14 +141,15 @@ def _unlike(one: PreTrainedModel, other: PreTrainedModel) -> str | None:
     return next((n for n, t in one.state_dict().items() if not torch.equal(t.double(), tensors[n].double())), None)
 
 
-def _alone(model_type: str, work: Path) -> Result:
-    """The same in a group of processes of its own, which is ended as one."""
+def _alone(judge: Callable[[str, Path], Result], name: str, work: Path) -> Result:
+    """A result in a group of processes of its own, which is ended as one."""
     os.setpgrp()
     torch.set_num_threads(1)
-    return family(model_type, work)
+    return judge(name, work)
 
 
-def _runs(config: PreTrainedConfig) -> None:
+def runs(config: PreTrainedConfig) -> None:
+    """Run a model of a config, which raises one of `FAULTS` or is well."""
     logits(drawn(config, SEED), tokens(VOCABULARY, SEED))
 
 
@@ -149,7 +159,7 @@ def _grown(folder: Path, asked: list[Growth], work: Path, source: Source) -> dic
     return {growth.name: grow(folder, growth, work / f"{i}", windows) for i, growth in enumerate(asked)}
 
 
-def _forked(do: Callable[[], Any], place: Path) -> int:
+def forked(do: Callable[[], Any], place: Path) -> int:
     """Run `do` in a child, which leaves its answer in `place`; the child's number."""
     if pid := os.fork():
         return pid
@@ -158,8 +168,7 @@ def _forked(do: Callable[[], Any], place: Path) -> int:
         log = os.open(place / "log", os.O_CREAT | os.O_WRONLY)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        answer = do()
-        (place / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+        (place / "answer.json").write_text(json.dumps(do()), encoding="utf-8")
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -168,12 +177,14 @@ def _forked(do: Callable[[], Any], place: Path) -> int:
         os._exit(status)
 
 
-def _answer(place: Path) -> Any:
+def answer(place: Path) -> Any:
+    """What a child left in `place`; None if it died before."""
     path = place / "answer.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _last_words(place: Path) -> str:
+def last_words(place: Path) -> str:
+    """The last line that a child printed."""
     lines = (place / "log").read_text(encoding="utf-8", errors="replace").splitlines()
     return " ".join(lines[-1:])[:200]
 
@@ -183,7 +194,7 @@ def _ended(running: dict[int, tuple[str, float, Path]]) -> tuple[int, str] | Non
     for pid, (_, began, _) in running.items():
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            return pid, _spoken(status)
+            return pid, spoken(status)
         if time.time() - began > SECONDS:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -192,6 +203,7 @@ def _ended(running: dict[int, tuple[str, float, Path]]) -> tuple[int, str] | Non
     return None
 
 
-def _spoken(status: int) -> str:
+def spoken(status: int) -> str:
+    """How a child ended."""
     code = os.waitstatus_to_exitcode(status)
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

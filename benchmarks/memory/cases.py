@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from growc.engine.layout import Layout
-from growc.growth.rewrite import rewrite
+from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.operators import operator
 from growc.spec.training import FloatType
@@ -18,6 +18,9 @@ SPECS = Path(__file__).parents[2] / "specs"
 
 TOKENS = 4096
 """In a micro-batch of one sequence."""
+
+DOUBLED: dict[str, Any] = {"factor": 2, "routing": "exclusive", "router": {"init": "copy"}}
+"""The growth."""
 
 
 def config_of(spec: str) -> dict[str, Any]:
@@ -40,17 +43,14 @@ class Case:
     more: dict[str, Any] = field(default_factory=dict[str, Any])
     moments: FloatType = "fp32"
 
-    def grown(self, extra: int | None = None) -> dict[str, Any]:
-        """The config after the growth: of the whole model, or of one layer of each kind and `extra` mixtures more."""
+    def planned(self, extra: int | None = None) -> Rewrite:
+        """The growth of the whole model, or of one with one layer of each kind and `extra` mixtures more."""
         source = {**self.source, **self.more}
         if extra is not None:
             source |= self.few
             source["num_hidden_layers"] += extra
-        grows = operator("expert_upcycling").model_validate(
-            {"factor": 2, "routing": "exclusive", "router": {"init": "copy"}}
-        )
-        graph = inspect(source, TOKENS)
-        return dict(rewrite(grows, graph, seed="0", sequence_length=TOKENS).grown.config)
+        grows = operator("expert_upcycling").model_validate(DOUBLED)
+        return rewrite(grows, inspect(source, TOKENS), seed="0", sequence_length=TOKENS)
 
 
 QWEN = config_of("qwen3_30b_a3b.growth.yaml")

@@ -36,6 +36,14 @@ def held(graph: ModelGraph, layout: Layout) -> int:
     return total
 
 
+def growing(source: ModelGraph, grown: ModelGraph, layout: Layout, moments: FloatType = "fp32") -> int:
+    """The most that is alive in a growth: both models and the moments of both, none of which has a gradient.
+
+    Not in it: the rows of one stack of experts that travel, at most twice what this device holds of it.
+    """
+    return (STATES[moments] - 4) * (held(source, layout) + held(grown, layout))
+
+
 def kept_by_a_layer(config: Mapping[str, Any], tokens: int) -> int:
     """What a mixture keeps for the backward under full checkpointing: its input in bf16.
 
@@ -47,12 +55,12 @@ def kept_by_a_layer(config: Mapping[str, Any], tokens: int) -> int:
 def transient(graph: ModelGraph, layout: Layout) -> int:
     """The most that is alive for a moment: in the loss, or when the experts of one layer have their gradients.
 
-    These are bf16 weights that are gathered (2 bytes an element), bf16 gradients (2) and the fp32 buffer from which
-    they are reduced (4).
+    These are bf16 weights that are gathered (2 bytes an element), those of the layer that is next in the backward (2),
+    bf16 gradients (2) and the fp32 buffer from which they are reduced (4).
     """
     (site, *_) = graph.moe
     experts = sum(graph.tensors[name].size for name in site.expert_tensors) // layout.ep
-    return max(head(graph.config), 8 * experts)
+    return max(head(graph.config), 10 * experts)
 
 
 def head(config: Mapping[str, Any]) -> int:

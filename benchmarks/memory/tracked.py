@@ -41,8 +41,9 @@ class Alive(TorchDispatchMode):
         found = func(*args, **(kwargs or {}))
         fresh = False
         for each in tree_leaves(found):
-            if isinstance(each, Tensor) and not isinstance(each, DTensor) and each.device.type != "meta":
-                storage = each.untyped_storage()
+            if isinstance(each, Tensor) and each.device.type != "meta":
+                shard = each._local_tensor if isinstance(each, DTensor) else each  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                storage = shard.untyped_storage()
                 key = id(storage)
                 if key not in self._storages and key not in self._shards:
                     self._storages[key] = weakref.ref(storage, lambda _, key=key: self._storages.pop(key, None))

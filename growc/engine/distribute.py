@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.experimental import implicit_replication
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.diagnostics import ExitCode
@@ -106,7 +107,8 @@ def build_model(
     model.tie_weights()
     for tensor in model.state_dict(keep_vars=True).values():
         setattr(tensor, LOADED, True)
-    model.initialize_weights()
+    with implicit_replication():  # some families compute with shards before they see that these are to be left alone
+        model.initialize_weights()
     return model
 
 

@@ -5,6 +5,7 @@ Nothing is ever gathered whole. Rows are dimension 0, the only dimension that FS
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,22 +86,23 @@ def _exchange(tensor: DTensor, index: Tensor) -> Tensor:
     """Rows `index` of the whole tensor; each rank may ask for other rows."""
     ranks, me = dist.get_world_size(), dist.get_rank()
     mine, held = tensor.to_local(), rows_held(tensor)
-    wanted = torch.unique(index)
+    wanted: list[int] = torch.unique(index).tolist()
     asked: list[tuple[tuple[int, int], list[int]]] = [((0, 0), [])] * ranks
-    dist.all_gather_object(asked, ((held.start, held.stop), wanted.tolist()))
+    dist.all_gather_object(asked, ((held.start, held.stop), wanted))
     holder = {row: rank for rank in reversed(range(ranks)) for row in range(*asked[rank][0])}
-    # plan[to][from]: rows that travel, in the order both ends know.
-    plan = [[[row for row in rows if holder[row] == source] for source in range(ranks)] for _, rows in asked]
+    # Both ends know the order in which rows travel: by who holds them, and then by their number.
+    receive = sorted(wanted, key=holder.__getitem__)
+    sources = Counter(holder[row] for row in wanted)
+    sent = [[row - held.start for row in rows if holder[row] == me] for _, rows in asked]
+    places = torch.tensor([place for rows in sent for place in rows], dtype=torch.long, device=mine.device)
 
-    send = [row - held.start for to in range(ranks) for row in plan[to][me]]
-    receive = [row for source in range(ranks) for row in plan[me][source]]
     width = mine.shape[1:].numel()
     out = mine.new_empty(len(receive), width)
     dist.all_to_all_single(
         out,
-        mine.reshape(mine.shape[0], width)[torch.tensor(send, dtype=torch.long, device=mine.device)],
-        [len(rows) for rows in plan[me]],
-        [len(plan[to][me]) for to in range(ranks)],
+        mine.reshape(mine.shape[0], width)[places],
+        [sources[rank] for rank in range(ranks)],
+        [len(rows) for rows in sent],
     )
     place = torch.empty(tensor.shape[0], dtype=torch.long, device=mine.device)
     place[torch.tensor(receive, dtype=torch.long, device=mine.device)] = torch.arange(len(receive), device=mine.device)

@@ -90,7 +90,7 @@ def _experts(
     sizes = (layout.replicate, layout.fsdp // layout.ep, layout.ep)
     mesh = init_device_mesh(device.type, sizes, mesh_dim_names=("replicate", "efsdp", "ep"))
     alone = init_device_mesh(device.type, (layout.ranks, 1), mesh_dim_names=("all", "tp"))["tp"]
-    plan = dict(_expanded(model.ep_plan, [*dict(model.named_modules()), *dict(model.named_parameters())]))
+    plan = dict(_expanded(_of_experts(model.ep_plan), [*dict(model.named_modules()), *dict(model.named_parameters())]))
     apply_expert_parallelism(model, mesh["ep"], alone, plan, ep_implementation="all_to_all")
     shards = mesh["replicate", "efsdp"] if layout.replicate > 1 else mesh["efsdp"]
     found: list[FSDPModule] = []
@@ -105,12 +105,25 @@ def _experts(
     return found
 
 
+def _of_experts(plan: Mapping[str, str]) -> dict[str, str]:
+    """The rules of a plan for experts: some families' plans divide dense layers, too, which FSDP2 shards here."""
+    experts = tuple(rule for rule, style in plan.items() if style == DISPATCH)
+    return {rule: style for rule, style in plan.items() if f"{rule}.".startswith(tuple(f"{e}." for e in experts))}
+
+
 def _units(model: PreTrainedModel, graph: ModelGraph) -> Iterator[tuple[str, str]]:
-    """What is gathered at once, the innermost first; tied parameters are left to the root, which is one group."""
-    tied = {name.rpartition(".")[0] for pair in (model.all_tied_weights_keys or {}).items() for name in pair}
+    """What is gathered at once, the innermost first. Modules that share a parameter with what is outside of them are
+    left to the root, which is one group.
+    """
+    ties = (model.all_tied_weights_keys or {}).items()
     rules = {f"{graph.blocks.path}.*": "free_full_weight"}  # some families' plans leave their layers out
     plan = _expanded(rules | model.fsdp_plan, list(dict(model.named_modules())))
-    return iter(sorted(((n, s) for n, s in plan if n not in tied), key=lambda unit: -unit[0].count(".")))
+    alone = [
+        (name, style)
+        for name, style in plan
+        if not any(one.startswith(f"{name}.") != other.startswith(f"{name}.") for one, other in ties)
+    ]
+    return iter(sorted(alone, key=lambda unit: -unit[0].count(".")))
 
 
 def _expanded(plan: Mapping[str, str], names: list[str]) -> Iterator[tuple[str, str]]:

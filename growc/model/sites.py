@@ -165,10 +165,11 @@ class _Finder:
         def scores(candidate: fx.Node) -> bool:
             return any(p.dim() == 2 and p.shape[0] == length for p in self.rows(candidate).values())
 
-        routers = self.sources(node, scores)
+        # A projection of the attention may happen to have E rows, too.
+        routers = [n for n in self.sources(node, scores) if not any(map(is_attention, self._between(n, node)))]
         if not routers:
             return None
-        router = routers[-1]  # the last one before the experts: a projection may happen to have E rows too
+        router = routers[-1]
         experts_name, router_name = str(node.target), str(router.target)
         block = common_module(experts_name, router_name)
         choices = [value(a) for a in node.all_input_nodes if _is_integer(value(a))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import shutil
 import time
@@ -83,6 +84,7 @@ class Runner:
                 self._train(node)
             else:
                 self._grow(node)
+            gc.collect()
             self._log("stage_finished", node.name)
 
     def _start_of(self, node: TrainNode | GrowNode, state: Start) -> Path:
@@ -200,6 +202,8 @@ class Runner:
                 self._say(node.name, dry_run_says(float(before.mean()), dry))
             model, graph, state = growing.apply(planned, decision, parents, place)
             others = []
+            del parents
+            gc.collect()  # sharded models refer to themselves: what has grown would stay beside what has become of it
             result["operators"].append({"op": decision.op, **decision.record()})
             if skipping := growing.skipping(planned, model, graph, lambda count: self._calibration(node, count), place):
                 result["skipping"] = skipping.record()

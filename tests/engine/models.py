@@ -33,6 +33,25 @@ HEADS: dict[str, dict[str, Any]] = {
 }
 """Models that do something to the logits behind their head, or whose head is more than a matrix of its own."""
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "shared": dict(
+        model_type="zamba", vocab_size=256, hidden_size=32, attention_hidden_size=64, attention_head_dim=16,
+        intermediate_size=48, num_hidden_layers=4, layers_block_type=["mamba", "hybrid"] * 2, num_attention_heads=4,
+        num_key_value_heads=4, n_mamba_heads=2, mamba_d_state=8, mamba_dt_rank=4, use_mamba_kernels=False,
+    ),
+    "computed": dict(
+        model_type="rwkv", vocab_size=256, hidden_size=32, attention_hidden_size=32, intermediate_size=48,
+        num_hidden_layers=2, context_length=128,
+    ),
+    "divided": dict(
+        SIZES, model_type="gemma4_text", intermediate_size=48, enable_moe_block=True, num_experts=8, top_k_experts=2,
+        moe_intermediate_size=16, layer_types=["sliding_attention", "full_attention"], sliding_window=16,
+        hidden_size_per_layer_input=0, global_head_dim=8,
+    ),
+}  # fmt: skip
+"""Models whose layers share parameters, whose initialisation computes with them, and whose plan for experts divides
+dense layers, too."""
+
 
 def grown(family: str) -> dict[str, Any]:
     """The config of a family's tiny model whose experts were doubled under exclusive routing."""

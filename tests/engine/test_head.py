@@ -17,7 +17,7 @@ from growc.engine import head
 from growc.engine.distribute import full
 from growc.engine.losses import mean_loss, token_losses
 from growc.model.build import load_config
-from tests.engine.models import HEADS, LENGTH, built, text
+from tests.engine.models import HEADS, LENGTH, OTHERS, built, text
 from tests.families import FAMILIES
 
 CONFIGS = {
@@ -52,10 +52,11 @@ def test_losses_and_gradients_are_those_of_whole_logits(name: str) -> None:
         assert (found[each] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), each
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [*CONFIGS, "shared", pytest.param("computed", marks=pytest.mark.process)])
 def test_sharded_gradients_are_those_of_the_plain_model(alone: None, name: str) -> None:
-    sharded = built(CONFIGS[name]).eval()
-    plain: Any = AutoModelForCausalLM.from_config(load_config(CONFIGS[name]), dtype=torch.float32).eval()
+    config = (CONFIGS | OTHERS)[name]
+    sharded = built(config).eval()
+    plain: Any = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32).eval()
     plain.load_state_dict({key: full(tensor) for key, tensor in sharded.state_dict().items()})
     batch = text(2)
     for model in (sharded, plain):

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
-from growc.engine.distribute import local
+from growc.engine.distribute import full, local
 from growc.engine.layout import Layout
+from growc.engine.losses import mean_loss
 from growc.model import inspect
 from growc.model.build import load_config
-from tests.engine.models import HEADS, LENGTH, built, grown
+from tests.engine.models import HEADS, LENGTH, OTHERS, built, grown, text
 from tests.engine.ranks import on_ranks
 from tests.families import FAMILIES
 
@@ -65,6 +67,20 @@ def test_buffers_that_no_checkpoint_holds_are_ready(alone: None, name: str) -> N
     assert rest or name == "gpt2"
     for each, buffer in rest.items():
         assert torch.equal(found[each], buffer), each
+
+
+def norms(layout: Layout) -> dict[str, float]:
+    """The norms of the whole gradients of one step, every rank with other tokens."""
+    model, parts = built(OTHERS["divided"], layout), text(2).chunk(layout.ranks)
+    mean_loss(model, parts[dist.get_rank()]).backward()
+    return {name: float(full(p.grad).norm()) for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_dense_layers_are_not_divided_with_the_experts(tmp_path: Path, alone: None) -> None:
+    found = on_ranks(norms, Layout(2, 2), tmp_path)
+    assert found == pytest.approx(norms(Layout(1, 1)), rel=1e-5)
 
 
 def held(layout: Layout, config: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import shutil
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 import growc
 from growc.checkpoint.lineage import told_siblings
+from growc.diagnostics import ExitCode
+from growc.engine import distribute
+from growc.engine.distribute import build_model
+from growc.engine.losses import validation_losses
+from growc.run import grow, stages, worker
+from tests.engine.ranks import one_rank
 from tests.families import MOE_FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny
@@ -150,6 +161,42 @@ def test_a_second_growth_follows_the_first(tmp_path: Path) -> None:
         assert grown["val_loss_after"] == pytest.approx(grown["val_loss_before"], abs=1e-5)
     config = json.loads((tmp_path / "run/stages/second/checkpoint/config.json").read_text(encoding="utf-8"))
     assert {sum(layer["replicas"]) for layer in config["growc"]["layers"].values()} == {32}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a rank holds its lock till it ends
+def test_what_has_grown_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source is gone before the grown model is validated, and that before the next stage loads its own."""
+    path = tiny.spec(tmp_path)
+    tiny.run(path, tmp_path / "run")
+    for stage in ("upcycle", "cpt"):
+        shutil.rmtree(tmp_path / f"run/stages/{stage}/checkpoint")
+    alive: list[int] = []
+    models: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def watched(build: Callable[..., Any]) -> Callable[..., Any]:
+        def built(*given: Any) -> Any:
+            model = build(*given)
+            models.add(model)
+            return model
+
+        return built
+
+    def measured(model: Any, *given: Any) -> Tensor:
+        alive.append(len(models))
+        return validation_losses(model, *given)
+
+    for module in (stages, grow):
+        monkeypatch.setattr(module, "build_model", watched(build_model))
+    monkeypatch.setattr(stages, "validation_losses", measured)
+    monkeypatch.setattr(distribute, "start", lambda: torch.device("cpu"))
+    gc.disable()  # it might come by chance
+    try:
+        with one_rank(tmp_path):
+            assert worker.work(tmp_path / "run", allow_code=False) is ExitCode.CLEAN
+    finally:
+        gc.enable()
+    assert alive == [1, 1, 1]  # of the source, of what it grew into, of the stage after
 
 
 @pytest.mark.slow
