@@ -50,6 +50,19 @@ tests: setup
 full: setup ## Run the full product of the settings of expert upcycling, which takes about an hour
 	$(BIN)/pytest -m full -n auto --dist worksteal
 
+OLDEST := .venv-oldest
+
+$(OLDEST)/.setup-done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLDEST)
+	sed -n 's/.*"torch>=\([0-9.]*\),.*/torch==\1.*/p' pyproject.toml > $(OLDEST)/constraints.txt
+	grep -v '^torch==' constraints.txt >> $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check --quiet -c $(OLDEST)/constraints.txt -e '.[dev]'
+	@touch $@
+
+.PHONY: oldest
+oldest: $(OLDEST)/.setup-done ## Run the engine's tests on the oldest torch that pyproject.toml allows, in .venv-oldest
+	$(OLDEST)/bin/pytest tests/engine -n auto --dist loadfile
+
 .PHONY: families
 families: setup ## Grow a small checkpoint of every family of transformers; takes an hour, and goes on where it ended
 	$(BIN)/python -m benchmarks.families
@@ -60,6 +73,6 @@ format: setup ## Sort imports and format the code
 	$(BIN)/ruff format .
 
 .PHONY: clean
-clean: ## Remove .venv, caches and built files; runs/ is kept
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove .venv, .venv-oldest, caches and built files; runs/ is kept
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from growc.cli.options import FormatChoice
 from growc.cli.views import View, view
 from growc.diagnostics import CODES, Diagnostic, ExitCode, GrowcError, Severity
 from growc.diagnostics.invariant import Invariant
+from growc.files.versions import hold_torch
 
 if TYPE_CHECKING:
     from growc.plan.plan import InvariantRecord, Plan
@@ -43,6 +44,10 @@ class Session:
         self.code = ExitCode.CLEAN
 
     def __enter__(self) -> Self:
+        try:
+            hold_torch()
+        except GrowcError as error:
+            self.__exit__(GrowcError, error, None)
         return self
 
     def __exit__(

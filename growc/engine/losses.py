@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from growc.engine.distribute import reshard
 from growc.engine.head import head_of
+from growc.engine.versions import gathered
 
 TRIED = 8
 """Positions of the forward in which it is found out what a model does with the output of its head."""
@@ -82,7 +83,5 @@ def validation_losses(
     model.train(was_training)
     losses = torch.cat(parts)
     if ranks > 1:
-        everyone = losses.new_empty(ranks * share)
-        dist.all_gather_single(everyone, losses)
-        losses = everyone
+        losses = gathered(losses)
     return losses[: len(windows)].cpu()

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from growc.engine.distribute import reshard
 from growc.engine.losses import validation_losses
+from growc.engine.versions import gathered
 from growc.nn.skipping import as_skipping, with_ratios
 from growc.operators.sites import MoeSite
 
@@ -59,9 +60,7 @@ def _everyone(ratios: Tensor) -> Tensor:
     """Those of all ranks, which route equally many tokens."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return ratios
-    gathered = ratios.new_empty(dist.get_world_size() * len(ratios))
-    dist.all_gather_single(gathered, ratios)
-    return gathered
+    return gathered(ratios)
 
 
 def _summed(counts: Tensor) -> Tensor:

@@ -412,4 +412,10 @@ CODES: dict[str, Code] = {
         "folder. An earlier report of that name is as it was. `--out` writes elsewhere.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW634": Code(
+        "A torch that is too old",
+        "The torch that is installed lacks what growc and transformers use of it. Install a version in the range that\n"
+        "the message names; pip does so by itself unless it is told to leave dependencies alone.",
+        ExitCode.CANNOT_RUN,
+    ),
 }
