@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.memory.tracked import Alive
-from growc.engine.distribute import build_model, local
+from growc.engine.distribute import alone, build_model, local
 from growc.engine.layout import Layout
 from growc.engine.optimizer import TYPES, build_optimizer, get_state, set_state
 from growc.engine.sharded import Sharded, grow_tensor
@@ -22,7 +22,7 @@ from growc.run.state import load_state, save_state
 from growc.spec.consistency import LARGEST_DECAY
 from growc.spec.schema import AdamW, Muon, Optimizer
 from growc.spec.training import FloatType
-from tests.engine.sharded import Shapes, drawn, group, moved, on_ranks, step
+from tests.engine.sharded import Shapes, drawn, moved, moved_on_ranks, step
 from tests.families import FAMILIES
 
 SHAPES: Shapes = {"matrix": (7, 5), "stack": (5, 3, 6), "vector": (9,)}
@@ -129,19 +129,18 @@ def test_equal_rows_stay_equal(spec: Optimizer) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("spec", [ADAM, MUON], ids=["adamw", "muon"])
 def test_two_ranks_move_their_shards_as_one_does(tmp_path: Path, spec: Optimizer) -> None:
-    found = on_ranks(tmp_path, 2, SHAPES, partial(build, spec=spec))
-    (tmp_path / "alone").mkdir()
-    with group(tmp_path / "alone"):
-        alone = moved(SHAPES, partial(build, spec=spec))
+    found = moved_on_ranks(2, tmp_path, SHAPES, partial(build, spec=spec))
+    with alone():
+        expected = moved(SHAPES, partial(build, spec=spec))
     for name in SHAPES:
-        torch.testing.assert_close(found[name], alone[name], rtol=0, atol=0)
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("spec", [ADAM, MUON], ids=["adamw", "muon"])
 @pytest.mark.parametrize(("before", "after"), [("bf16", "bf16"), ("fp32", "bf16"), ("bf16", "fp32")])
 def test_a_saved_state_goes_on(tmp_path: Path, spec: Optimizer, before: FloatType, after: FloatType) -> None:
     """Bit for bit where the type stays; else it is converted, and nothing of the other type stays behind."""
-    with group(tmp_path):
+    with alone():
         config = FAMILIES["glm4_moe"]
 
         def made() -> tuple[Any, dict[str, nn.Parameter]]:
