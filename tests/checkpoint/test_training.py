@@ -24,7 +24,7 @@ OPTIMIZERS: dict[str, Any] = {
 }
 GROWN: list[dict[str, Any]] = [
     {"op": "expert_upcycling", **EXACT, "allocation": {"rule": "explicit", "replicas": [4, 1, 2, 1, 1, 3, 3, 1]}},
-    {"op": "expert_upcycling", "routing": "exclusive", "layers": [1], "router": {"init": "split"}},
+    {"op": "expert_upcycling", "routing": "exclusive", "factor": 3, "layers": [1], "router": {"init": "split"}},
 ]
 FIRST = {"name": "pretrain", "train": {"steps": 4, "data": "pretrain"}}
 THEN = {"name": "cpt", "train": {"steps": 3, "data": "cpt"}}

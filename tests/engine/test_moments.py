@@ -71,6 +71,22 @@ def test_moments_and_weights_stay_within_what_rounding_adds_up_to(beta2: float) 
         assert 0 < gap.max() <= steps * moves * (first + second)
 
 
+def test_the_mean_of_muon_stays_as_near() -> None:
+    exact, rounded = plain(SHAPES), plain(SHAPES)
+    of_exact, of_rounded = build(exact, MUON, "fp32"), build(rounded, MUON)
+    largest = 0.0
+    for seed in range(1, 41):
+        pushed(of_exact, exact, seed)
+        pushed(of_rounded, rounded, seed)
+        largest = max(largest, float(of_exact.state[exact["stack"]]["momentum_buffer"].abs().max()))
+    mean, near = (
+        of_exact.state[exact["stack"]]["momentum_buffer"],
+        of_rounded.state[rounded["stack"]]["momentum_buffer"],
+    )
+    assert near.dtype == torch.bfloat16
+    assert 0 < (near - mean).abs().max() <= ROUNDING / (1 - MUON.momentum) * largest
+
+
 def test_the_largest_decay_is_where_a_fifth_of_a_moment_may_be_lost() -> None:
     """Gradients that have become small: a moment falls to within its bound of them, and from 0.996 on not at all."""
     assert ROUNDING / (1 - LARGEST_DECAY) < 0.2 < ROUNDING / (1 - LARGEST_DECAY - 0.001)
