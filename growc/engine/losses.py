@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.diagnostics import fail
 from growc.engine.distribute import reshard
 from growc.engine.head import head_of
 from growc.engine.versions import gathered
+
+MIXED = re.compile(r"(dtype|scalar type).*(BFloat16|bfloat16)|(BFloat16|bfloat16).*(dtype|scalar type)")
+"""What torch says of operands of two types, one of them bf16."""
 
 TRIED = 8
 """Positions of the forward in which it is found out what a model does with the output of its head."""
@@ -44,8 +50,16 @@ def ready_head(model: PreTrainedModel, device: torch.device) -> None:
     """Find out what a model with weights does with the output of its head, before anything counts its tokens.
 
     Every rank must call. Where nobody does, it is found in the forward before the first loss.
+
+    Errors: GROW628 (it is not known), GROW638 (the model mixes types, which fails in bf16).
     """
-    head_of(model).look_behind(model, torch.zeros(1, TRIED, dtype=torch.long, device=device))
+    try:
+        head_of(model).look_behind(model, torch.zeros(1, TRIED, dtype=torch.long, device=device))
+    except RuntimeError as error:  # torch has no type of its own for it
+        if not MIXED.search(str(error)):
+            raise
+        fail("GROW638", f"{model.config.model_type} does not compute in bf16: {str(error).splitlines()[0]}",
+             help="train with precision: fp32")  # fmt: skip
     reshard(model)
 
 

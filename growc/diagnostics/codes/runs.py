@@ -166,6 +166,12 @@ CODES: dict[str, Code] = {
         "bf16, or run on another device.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW638": Code(
+        "a family that mixes types",
+        "With `precision: bf16` weights and activations are bf16. This family multiplies them with a table that stays\n"
+        "fp32, which torch refuses. Train it with `precision: fp32`.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW640": Code(
         "No such grow stage",
         "`growc grow --stage` names one stage of the spec that has `grow`. A stage that trains needs\n"
