@@ -2,7 +2,8 @@
 
 What routers and experts do depends on the data: which rows go where, and how many. They run as they are, and what is
 around them is compiled in pieces. Of the wrappings of a layer the compiled forward is the innermost: FSDP2's hooks
-gather weights outside of it, and checkpointing runs it twice.
+gather weights outside of it, and checkpointing runs it twice. `selective` then keeps the products of experts; what is
+compiled is computed again as a whole.
 """
 
 from __future__ import annotations
