@@ -22,10 +22,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc.diagnostics import ExitCode
 from growc.engine.head import head_of
+from growc.engine.kernels import implementations
 from growc.engine.layout import Layout
 from growc.engine.spread import spread
 from growc.model import inspect
 from growc.model.build import load_config
+from growc.spec.kernels import Kernels
 from growc.spec.training import FloatType
 
 LENGTH = 64
@@ -85,24 +87,35 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def lay_out(config: Mapping[str, Any], layout: Layout, device: torch.device, precision: FloatType) -> PreTrainedModel:
+def lay_out(
+    config: Mapping[str, Any],
+    layout: Layout,
+    device: torch.device,
+    precision: FloatType,
+    kernels: Kernels = Kernels(),  # noqa: B008, it is frozen
+) -> PreTrainedModel:
     """The model of `config` on the meta device, sharded over the ranks in fp32, whatever it computes in."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(load_config(config), dtype=torch.float32, **implementations(kernels))
     head_of(model)
     spread(model, layout, device, precision, inspect(config, LENGTH))
     return model
 
 
 def build_model(
-    config: Mapping[str, Any], layout: Layout, device: torch.device, seed: int, precision: FloatType = "fp32"
+    config: Mapping[str, Any],
+    layout: Layout,
+    device: torch.device,
+    seed: int,
+    precision: FloatType = "fp32",
+    kernels: Kernels = Kernels(),  # noqa: B008, it is frozen
 ) -> PreTrainedModel:
     """The model of `config`, laid out over the ranks, with uninitialised weights to be loaded or grown into.
 
     Buffers that no checkpoint holds (rotary frequencies) are ready.
     """
     torch.manual_seed(seed)
-    model = lay_out(config, layout, device, precision)
+    model = lay_out(config, layout, device, precision, kernels)
     model.to_empty(device=device)
     model.tie_weights()
     for tensor in model.state_dict(keep_vars=True).values():

@@ -11,7 +11,8 @@ with the gates that come out of a top-K.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -50,6 +51,35 @@ PLACES: Mapping[Any, int] = {
 """Operators that give values and where these stood: the place of the dimension among their arguments."""
 
 
+class _Sight:
+    """Whether operators are looked at. Compiled code may write over what its own gave, which no version tells."""
+
+    blind = False
+
+
+@contextmanager
+def unseen() -> Generator[None]:
+    """Within, code is compiled: it is computed again as a whole, decisions and products included."""
+    with _sight(blind=True):
+        yield
+
+
+@contextmanager
+def seen() -> Generator[None]:
+    """Within, inside of compiled code, operators run as they are."""
+    with _sight(blind=False):
+        yield
+
+
+@contextmanager
+def _sight(*, blind: bool) -> Generator[None]:
+    before, _Sight.blind = _Sight.blind, blind
+    try:
+        yield
+    finally:
+        _Sight.blind = before
+
+
 class _Kept:
     """The output of an operator, as long as nothing is written over it."""
 
@@ -86,7 +116,14 @@ def _version(part: Any) -> int:
     return part._version if isinstance(part, Tensor) else 0  # noqa: SLF001
 
 
-class _First(TorchDispatchMode):
+class _Mode(TorchDispatchMode):
+    @classmethod
+    @override
+    def ignore_compile_internals(cls) -> bool:
+        return True  # else torch would run compiled code as if it were not
+
+
+class _First(_Mode):
     """The forward: what is to be kept is kept, in the order of its calls."""
 
     def __init__(self, kept: deque[Any], products: frozenset[Any]) -> None:
@@ -101,6 +138,8 @@ class _First(TorchDispatchMode):
         found = func(*args, **(kwargs or {}))
         if self.lies and func._schema.is_mutable:  # noqa: SLF001
             self._forget(func, args)
+        if _Sight.blind:
+            return found
         if func in PLACES:
             self.kept.append(found[1])
         elif func in self.products or (func in TRUTHS and _compares(args)):
@@ -116,7 +155,7 @@ class _First(TorchDispatchMode):
                 entry.parts.clear()
 
 
-class _Again(TorchDispatchMode):
+class _Again(_Mode):
     """The forward in the backward: what was kept takes the place of what would be computed."""
 
     running = False
@@ -140,6 +179,8 @@ class _Again(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
+        if _Sight.blind:
+            return func(*args, **options)
         if func in PLACES:
             return _taken(func, args, options, self.kept.popleft())
         if func in self.products or (func in TRUTHS and _compares(args)):

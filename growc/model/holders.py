@@ -32,7 +32,7 @@ from growc.model.kept import keep
 from growc.model.layers import layers_shown
 from growc.model.reach import within_reach
 from growc.model.small import shrink
-from growc.operators.grown_config import EXPERTS, GROWN, RENORMALISED, TOP_K, WIDTH, with_modules
+from growc.operators.grown_config import EXPERTS, GROWN, MIXTURE, RENORMALISED, TOP_K, WIDTH, with_modules
 from growc.operators.sites import FfnSite, Gates, Holding, Mixture
 
 LENGTH = 64
@@ -69,7 +69,7 @@ class Holder:
     def _module(self, site: FfnSite, dense: ModelGraph) -> dict[str, dict[str, Any]]:
         inside = site.block.removeprefix(f"{dense.blocks.path}.{site.layer}.")
         up = [site.up[place].removeprefix(f"{site.block}.") for place in self.order]
-        return {inside: {"kind": "mixture", "up": up, "down": site.down.removeprefix(f"{site.block}.")}}
+        return {inside: {"kind": MIXTURE, "up": up, "down": site.down.removeprefix(f"{site.block}.")}}
 
 
 HOLDER: TypeAdapter[Holder | None] = TypeAdapter(Holder | None)

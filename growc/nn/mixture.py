@@ -145,9 +145,10 @@ def router(config: Any, hidden: int) -> Router:
 
 def kernel(config: Any, hidden_states: Tensor) -> Callable[[Any, Tensor, Tensor, Tensor], Tensor]:
     """The kernel of transformers' for experts that gets these tokens."""
-    # Shapes that do not depend on the data are asked for where models are traced; the fast kernel has no float64.
-    asked = config._experts_implementation == "batched_mm"  # noqa: SLF001
-    return ALL_EXPERTS_FUNCTIONS["batched_mm" if asked or hidden_states.dtype is torch.float64 else "grouped_mm"]
+    asked = config._experts_implementation  # noqa: SLF001
+    if asked not in ("batched_mm", "grouped_gemm"):  # "eager" where the stock class has no choice
+        asked = "batched_mm" if hidden_states.dtype is torch.float64 else "grouped_mm"  # which does not know it
+    return ALL_EXPERTS_FUNCTIONS[asked]
 
 
 @dataclass(frozen=True)

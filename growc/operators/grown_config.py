@@ -35,6 +35,9 @@ ADJUGATES = "adjugates"
 DELTAS = "deltas"
 """The same of what experts differ in that share a base."""
 
+MIXTURE = "mixture"
+"""The kind of change that puts a mixture of experts in the place of a dense network."""
+
 SHARED_EXPERT = "shared_expert"
 """What the dense network that stays in a mixture of `growc.nn.mixture` is called there."""
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
+import torch
 
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, fail
+from growc.engine.kernels import hold
 from growc.engine.layout import layout
 from growc.engine.micro import micro_batch
 from growc.files.atomic import read_json
@@ -29,6 +31,7 @@ from growc.plan.plan import Plan
 from growc.run.data import Corpus, prepare
 from growc.run.folder import RunFolder
 from growc.run.journal import events, record
+from growc.run.kernels import models_of
 from growc.run.worker import OUTCOME, STOP
 
 
@@ -87,6 +90,10 @@ def _check(plan: Plan, opened: Opened, nproc: int) -> None:
         fail("GROW602", f"{plan.spec_path} has no data, and a run measures and trains",
              help="add a data section, or grow a checkpoint folder with `growc grow`")  # fmt: skip
     layout(spec.parallel, ranks, [node.after for node in opened.graph.nodes])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    hold(
+        spec.kernels, models_of(opened.graph), {node.training.precision.compute for node in opened.graph.nodes}, device
+    )
     for node in opened.graph.nodes:
         micro_batch(node.training, spec.data.sequence_length, ranks)
 

@@ -40,6 +40,7 @@ from growc.run.reconstruction import pruned
 from growc.run.scores import expert_scores
 from growc.run.sensitivity import unit_scores
 from growc.run.skipping import Skipping, measure_skipping
+from growc.spec.kernels import Kernels
 from growc.spec.training import FloatType
 
 Windows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
@@ -70,6 +71,7 @@ class Place:
     precision: FloatType
     seed: int
     windows: Windows
+    kernels: Kernels = Kernels()  # noqa: RUF009, it is frozen
 
 
 @dataclass
@@ -184,7 +186,7 @@ def apply(
     All models live in memory at once, each as shards; no tensor is gathered whole.
     """
     bound = decision.bound(planned)
-    grown = build_model(bound.grown.config, place.layout, place.device, place.seed, place.precision)
+    grown = build_model(bound.grown.config, place.layout, place.device, place.seed, place.precision, place.kernels)
     targets = named_state(grown)
     read = {of_parent(i, n): t for i, parent in enumerate(parents) for n, t in named_state(parent.model).items()}
     state = {of_parent(i, n): entry for i, parent in enumerate(parents) for n, entry in parent.state.items()}

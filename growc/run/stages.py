@@ -48,6 +48,7 @@ from growc.run.progress import Progress
 from growc.run.source import write_fresh, write_source
 from growc.run.state import load_state, save_state
 from growc.run.train import Hooks, train
+from growc.spec.kernels import Kernels
 from growc.spec.training import Training
 
 
@@ -61,6 +62,7 @@ class Runner:
     windows: Windows
     layout: Layout
     device: torch.device
+    kernels: Kernels
     progress: Progress
     interrupted: Callable[[], bool]
 
@@ -111,7 +113,7 @@ class Runner:
 
     def _load(self, path: Path, training: Training) -> tuple[PreTrainedModel, ModelGraph, State]:
         config = read_config(path)
-        model = build_model(config, self.layout, self.device, training.seed, training.precision.compute)
+        model = build_model(config, self.layout, self.device, training.seed, training.precision.compute, self.kernels)
         _, state = load_state(path, model)
         ready_head(model, self.device)
         return model, inspect(config, self.graph.source.cost.sequence_length), state
@@ -152,6 +154,7 @@ class Runner:
         state = train(
             node, model, graph, state, self.corpus.part(node.data), self.windows, metrics, hooks,
             copies=windows(past), start=start, offset=self._offset(node, node.data), device=self.device,
+            compiled=self.kernels.compile,
         )  # fmt: skip
         if releasing(graph.config):
             graph = inspect(canonical(model.config), graph.cost.sequence_length)
@@ -174,7 +177,8 @@ class Runner:
     def _grow(self, node: GrowNode) -> None:
         began = time.perf_counter()
         model, graph, state = self._load(self._start_of(node, node.start), node.training)
-        place = Place(self.layout, self.device, node.training.precision.compute, node.training.seed, self.windows)
+        training = node.training
+        place = Place(self.layout, self.device, training.precision.compute, training.seed, self.windows, self.kernels)
         before = validation_losses(model, self.windows, self.device)
         result: dict[str, Any] = {"val_losses_before": before.tolist(), "operators": []}
         others, of_others = list[growing.Parent](), dict[str, list[float]]()

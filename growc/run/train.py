@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from growc.diagnostics import fail
 from growc.engine import balance as balancing
+from growc.engine.compiled import compile_layers
 from growc.engine.distribute import local
 from growc.engine.losses import mean_loss, validation_losses
 from growc.engine.micro import micro_batch
@@ -73,6 +74,7 @@ def train(
     start: int,
     offset: int,
     device: torch.device,
+    compiled: bool,
 ) -> State:
     """Train `model` in place from step `start` to the end of the stage; returns the optimizer's state.
 
@@ -89,6 +91,7 @@ def train(
         start: steps of this stage that are done.
         offset: batches of this part that earlier stages have read.
         device: of this rank.
+        compiled: whether layers are compiled.
 
     Raises:
         Interrupted: after the state was saved.
@@ -104,6 +107,7 @@ def train(
     rows = micro_batch(spec, node.sequence_length, ranks)
     load = balancing.Load(model, graph.moe, spec.balance)
     recompute_layers(model, spec.activation_checkpointing)
+    restore = compile_layers(model, graph) if compiled else None
     if rank == 0 and metrics.exists():
         cut_rows(metrics, start)
     model.train()
@@ -154,6 +158,8 @@ def train(
                 raise Interrupted
     finally:
         load.close()
+        if restore is not None:
+            restore()
     return get_state(optimizer, named)
 
 

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, fail
 from growc.engine import distribute
+from growc.engine.kernels import taken
 from growc.engine.layout import Layout, layout
 from growc.engine.micro import micro_batch
 from growc.files.atomic import write_json
@@ -28,6 +29,7 @@ from growc.plan.freeze import drift, read_plan
 from growc.run.data import open_corpus
 from growc.run.folder import RunFolder
 from growc.run.journal import record
+from growc.run.kernels import models_of, settle
 from growc.run.machine import check_bf16, machine
 from growc.run.progress import Progress
 from growc.run.stages import Runner
@@ -67,11 +69,15 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         places = layout(spec.parallel, dist.get_world_size(), models)
         corpus = open_corpus(folder.data)
         windows = corpus.validation.windows(spec.data.sequence_length, spec.data.validation.sequences)
+        kernels = settle(spec.kernels, graph, folder, places, device)
         if first:
-            on = {"ranks": dist.get_world_size(), "layout": str(places), "device": str(device)}
-            record(folder.journal, "run_started", **on, micro_batches=_shares(graph, places), machine=machine(device))
+            record(
+                folder.journal, "run_started", ranks=dist.get_world_size(), layout=str(places), device=str(device),
+                micro_batches=_shares(graph, places), kernels=taken(kernels, models_of(graph)),
+                machine=machine(device),
+            )  # fmt: skip
         runner = Runner(
-            graph, folder, corpus, windows, places, device, Progress(graph, quiet=not first),
+            graph, folder, corpus, windows, places, device, kernels, Progress(graph, quiet=not first),
             interrupted=lambda: bool(signalled) or (first and (run_dir / STOP).exists()),
         )  # fmt: skip
         runner.run()

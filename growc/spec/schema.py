@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, mo
 from growc.operators import OPERATORS, Operator, operator
 from growc.spec.data import CorpusSpec, Data, Jsonl, PythonSource, Text, Tokens, Validation
 from growc.spec.fields import Auto, Name, One, Part, complaint
+from growc.spec.kernels import Kernels
 from growc.spec.training import (
     AdamW,
     Balance,
@@ -212,6 +213,7 @@ class Spec(Part):
         "or a name with labels and the values that each sets, as `arm: {free: {PATH: VALUE}}`",
     )
     parallel: Parallel = Field(default=Parallel(), description="how models are spread over devices")
+    kernels: Kernels = Field(default=Kernels(), description="which code computes them")
 
     def training_for(self, stage: Stage) -> Training:
         """What a train stage trains with: `training` with the stage's own overrides."""
@@ -232,6 +234,7 @@ __all__ = [
     "GrowStep",
     "Invariants",
     "Jsonl",
+    "Kernels",
     "LossInvariant",
     "Model",
     "Muon",

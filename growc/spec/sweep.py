@@ -22,6 +22,7 @@ LONGEST_NAME = 200
 SAME_FOR_ALL = {
     "data": "all arms are trained and validated on the same text",
     "growth": "one file is in one version of the language",
+    "kernels": "all arms run by the same code",
     "name": "all arms belong to one plan",
     "parallel": "all arms run on the same devices",
     SECTION: "a sweep cannot change itself",

@@ -16,11 +16,19 @@ from growc.engine.sharded import rows_held
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
 from growc.operators import operator
+from growc.spec.kernels import Kernels
 from growc.spec.training import FloatType
 from tests.families import FAMILIES, SIZES
 from tests.operators_cases import EXACT
 
 LENGTH = 32
+
+NEMOTRON: dict[str, Any] = dict(
+    SIZES, model_type="nemotron_h", layers_block_type=["moe", "attention"], intermediate_size=48, n_routed_experts=8,
+    n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=16, moe_shared_expert_intermediate_size=16,
+    n_group=1, topk_group=1, mamba_num_heads=4, mamba_head_dim=8, n_groups=1, ssm_state_size=8, chunk_size=8,
+)  # fmt: skip
+"""A model whose experts have no gates."""
 
 HEADS: dict[str, dict[str, Any]] = {
     "capped": dict(SIZES, model_type="gemma2", intermediate_size=48, final_logit_softcapping=3.0),
@@ -60,11 +68,29 @@ def grown(family: str) -> dict[str, Any]:
     return dict(rewrite(grows, source, seed="0", sequence_length=LENGTH).grown.config)
 
 
+def from_dense(family: str) -> dict[str, Any]:
+    """The config of a dense family's tiny model in which a mixture of growc's own has taken the networks' place."""
+    dense = inspect(FAMILIES[family], LENGTH)
+    grows = operator("sparse_upcycling").model_validate({"experts": 4, "top_k": 2})
+    return dict(rewrite(grows, dense, seed="0", sequence_length=LENGTH).grown.config)
+
+
+def with_adjugates(family: str) -> dict[str, Any]:
+    """The config of a family's tiny model whose groups of experts share adjugates."""
+    source = inspect(FAMILIES[family], LENGTH)
+    grows = operator("grove").model_validate({"width": 8})
+    return dict(rewrite(grows, source, seed="0", sequence_length=LENGTH).grown.config)
+
+
 def built(
-    config: Mapping[str, Any], layout: Layout | None = None, precision: FloatType = "fp32", std: float = 0.1
+    config: Mapping[str, Any],
+    layout: Layout | None = None,
+    precision: FloatType = "fp32",
+    std: float = 0.1,
+    kernels: Kernels | None = None,
 ) -> PreTrainedModel:
     """The model of a config in training, with the same weights on every layout."""
-    model = build_model(config, layout or Layout(1, 1), torch.device("cpu"), 0, precision)
+    model = build_model(config, layout or Layout(1, 1), torch.device("cpu"), 0, precision, kernels or Kernels())
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in named_state(model).items():

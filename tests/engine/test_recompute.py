@@ -14,7 +14,7 @@ from growc.diagnostics import GrowcError
 from growc.engine.balance import Load
 from growc.engine.distribute import local
 from growc.engine.losses import mean_loss
-from growc.engine.recompute import PRODUCTS, forwards, recompute_layers, recomputing
+from growc.engine.recompute import PRODUCTS, forwards, recompute_layers, recomputing, seen, unseen
 from growc.model import inspect
 from growc.spec.training import Balance
 from tests.engine.models import LENGTH, built, grown, text
@@ -67,6 +67,26 @@ def test_what_is_written_over_is_computed_again(products: Any, view: bool) -> No
     again = partial(checkpoint, layer, use_reentrant=False, context_fn=partial(forwards, products))
     for found, wanted in zip(gradients(again), gradients(layer), strict=True):
         torch.testing.assert_close(found, wanted)
+
+
+def test_nothing_that_compiled_code_gave_is_kept() -> None:
+    """It may have been written over; what runs as it is inside of it is kept."""
+    matrix = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+
+    def layer() -> list[Tensor]:
+        with unseen():
+            compiled = matrix @ matrix
+            with seen():
+                return [compiled, matrix @ matrix, matrix.topk(2).indices]
+
+    first, again = forwards(PRODUCTS)
+    with first:
+        expected = layer()
+    matrix += 1
+    with again:
+        found = layer()
+    same = [torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True)]
+    assert same == [False, True, True]
 
 
 @pytest.mark.parametrize("how", ["selective", "full"])

@@ -19,10 +19,9 @@ import growc
 from growc.checkpoint.lineage import told_siblings
 from growc.diagnostics import ExitCode
 from growc.engine import distribute
-from growc.engine.distribute import build_model
+from growc.engine.distribute import alone, build_model
 from growc.engine.losses import validation_losses
 from growc.run import grow, stages, worker
-from tests.engine.ranks import one_rank
 from tests.families import MOE_FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny
@@ -192,7 +191,7 @@ def test_what_has_grown_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(distribute, "start", lambda: torch.device("cpu"))
     gc.disable()  # it might come by chance
     try:
-        with one_rank(tmp_path):
+        with alone():
             assert worker.work(tmp_path / "run", allow_code=False) is ExitCode.CLEAN
     finally:
         gc.enable()

@@ -254,6 +254,7 @@ MISTAKES: dict[str, Mistake] = {
     "unknown key of a precision": _of(
         small("{batch_tokens: 128}", "{batch_tokens: 128, precision: {§moment: bf16}}"), "GROW101", help="`moments`"
     ),
+    "unknown kernel": _of(SMALL + "kernels: {experts: §groupd_mm}\n", "GROW105", help="did you mean `grouped_mm`?"),
     "tensor parallel": _of(SMALL + "parallel: {tp: §2}\n", "GROW105", help="only 1"),
     "tensor parallel true": _of(SMALL + "parallel: {tp: §true}\n", "GROW105"),
     "unknown kind": _of(small("{kind: python_source}", "{kind: §txt}"), "GROW105", help="`text`"),

@@ -28,6 +28,30 @@ CODES: dict[str, Code] = {
         "disk is full. Nothing half-written is left behind.",
         ExitCode.CANNOT_RUN,
     ),
+    "GROW605": Code(
+        "a kernel that a family's experts do not have",
+        "Experts of most families, and those that growc puts into dense models, can be computed by several kernels.\n"
+        "Others have only their own code, which is what kernels.experts: auto takes.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW606": Code(
+        "a kernel that does not run here",
+        "A kernel that the spec asks for is not installed, or needs another device or precision: grouped_gemm and\n"
+        "flash attention run in bf16 on GPUs, flex_attention has no backward on a CPU. Set it to auto, or install it.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW607": Code(
+        "a kernel that a family's attention does not have",
+        "Not every family can compute its attention by every kernel: some add something to the scores that a kernel\n"
+        "does not know. Set kernels.attention to auto, or to one that the message names.",
+        ExitCode.CANNOT_RUN,
+    ),
+    "GROW608": Code(
+        "layers that cannot be compiled here",
+        "kernels.compile writes code that a compiler has to translate: a C++ compiler and Python's headers on a CPU,\n"
+        "Triton and a C compiler on a GPU. Install them, or leave kernels.compile at false.",
+        ExitCode.CANNOT_RUN,
+    ),
     "GROW610": Code(
         "a state that belongs to another plan",
         "A checkpoint in the run folder was made by another spec, source or version of growc, so going on "

@@ -1,0 +1,71 @@
+"""The kernels of a run: what the spec asks for, and where that is `auto`, what was the fastest when it first began."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from growc.engine.compiled import hold_compiler
+from growc.engine.kernels import candidates, hold
+from growc.engine.layout import Layout
+from growc.engine.micro import micro_batch
+from growc.engine.timing import Share, time_experts
+from growc.growth.graph import GrowthGraph, TrainNode
+from growc.model import ModelGraph
+from growc.operators.grown_config import DELTAS, kinds_of
+from growc.run.folder import RunFolder
+from growc.run.journal import events, record
+from growc.spec.kernels import Kernels
+
+MEASURED = "kernels_measured"
+"""The event that says which kernel for experts was the fastest."""
+
+
+def settle(kernels: Kernels, graph: GrowthGraph, folder: RunFolder, layout: Layout, device: torch.device) -> Kernels:
+    """The kernels that a run takes (every rank must call, and all take the same).
+
+    On a CPU `auto` stays what it is; on a GPU kernels for experts are timed once, and the journal has the choice.
+
+    Errors: GROW605, GROW606, GROW607, GROW608 (they do not fit the models or this machine).
+    """
+    if kernels.experts == "auto" and device.type == "cuda":
+        found: list[Any] = [None]
+        if dist.get_rank() == 0:
+            found = [fastest_experts(graph, folder, layout, device)]
+        dist.broadcast_object_list(found, device=torch.device("cpu"))
+        kernels = kernels.model_copy(update={"experts": found[0]})
+    hold(kernels, models_of(graph), {node.training.precision.compute for node in graph.nodes}, device)
+    if kernels.compile:
+        hold_compiler(device)
+    return kernels
+
+
+def models_of(graph: GrowthGraph) -> list[ModelGraph]:
+    """All models that are laid out in a run, each once."""
+    found = [model for node in graph.nodes for model in (node.before, node.after)]
+    return list({id(model): model for model in found}.values())
+
+
+def fastest_experts(graph: GrowthGraph, folder: RunFolder, layout: Layout, device: torch.device) -> str:
+    """The fastest kernel for the experts of the first mixture that is trained, from the journal if it was timed before;
+    `auto` where there is no choice.
+    """
+    for event in events(folder.journal, MEASURED):
+        return event["experts"]
+    models = models_of(graph)
+    for node in graph.nodes:
+        # Experts that are composed of a base and deltas are no module that can be run alone.
+        if not isinstance(node, TrainNode) or not node.after.moe or DELTAS in kinds_of(node.after.config):
+            continue
+        kernels = list(candidates(models, {other.training.precision.compute for other in graph.nodes}, device))
+        if not kernels:
+            return "auto"
+        rows = micro_batch(node.training, node.sequence_length, layout.ranks)
+        share = Share(rows * node.sequence_length, layout.ep)
+        seconds = time_experts(node.after, share, node.training.precision.compute, device, kernels)
+        best = min(seconds, key=lambda name: seconds[name])
+        record(folder.journal, MEASURED, stage=node.name, experts=best, seconds=seconds)
+        return best
+    return "auto"
