@@ -44,7 +44,7 @@ MARKS ?= not slow and not full
 
 .PHONY: tests
 tests: setup
-	$(BIN)/pytest -m "$(MARKS)" -n auto --dist loadfile --durations 20
+	$(BIN)/pytest -m "$(MARKS)" -n auto --dist loadfile --no-loadscope-reorder --durations 20
 
 .PHONY: full
 full: setup ## Run the full product of the settings of expert upcycling, which takes about an hour

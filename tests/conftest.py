@@ -2,7 +2,9 @@
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -27,6 +29,15 @@ def alone() -> Iterator[None]:
 
     with alone():
         yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: what a worker begins last, the other waits for. A slow case or a process weighs as twenty."""
+    weights: Counter[Path] = Counter()
+    for item in items:
+        weights[item.path] += 20 if {"slow", "process"} & {mark.name for mark in item.iter_markers()} else 1
+    items.sort(key=lambda item: -weights[item.path])
 
 
 @pytest.hookimpl(trylast=True)

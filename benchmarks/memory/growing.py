@@ -82,11 +82,9 @@ def _on_fake_tensors() -> Generator[None]:
     lay_out, grow_tensor = distribute.lay_out, sharded.grow_tensor
     growing: list[tuple[Expr, Tensor]] = []
 
-    def laid_out(
-        config: Mapping[str, Any], layout: Layout, device: torch.device, precision: FloatType
-    ) -> PreTrainedModel:
+    def laid_out(*given: Any) -> PreTrainedModel:
         with unset_fake_temporarily():
-            return lay_out(config, layout, device, precision)
+            return lay_out(*given)
 
     def grown(program: Expr, target: Tensor, fetch: sharded.Sharded) -> None:
         growing[:] = [(program, target)]
