@@ -3,7 +3,7 @@
 What routers and experts do depends on the data: which rows go where, and how many. They run as they are, and what is
 around them is compiled in pieces. Of the wrappings of a layer the compiled forward is the innermost: FSDP2's hooks
 gather weights outside of it, and checkpointing runs it twice. `selective` then keeps the products of experts; what is
-compiled is computed again as a whole.
+compiled is computed again as a whole. Compiled dropout draws other numbers.
 """
 
 from __future__ import annotations

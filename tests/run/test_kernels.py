@@ -34,38 +34,51 @@ def test_stages_are_the_same_by_all_kernels(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_losses_are_the_same_by_all_kernels(tmp_path: Path) -> None:
-    path = tiny.spec(tmp_path)
+    path = tiny.spec(tmp_path, stages=[{"name": "pretrain", "train": {"steps": 4, "data": "pretrain"}}])
     tiny.run(path, tmp_path / "auto")
     tiny.run(path, tmp_path / "other", 2, "kernels.experts=batched_mm", "kernels.attention=eager")
     assert _started(tmp_path / "auto") == [{"experts": ["grouped_mm"], "attention": ["sdpa"], "compile": False}]
     assert _started(tmp_path / "other") == [{"experts": ["batched_mm"], "attention": ["eager"], "compile": False}]
-    for stage in ("pretrain", "cpt"):
-        rows = tiny.rows(tmp_path / "auto", stage)
-        assert len(rows) == 10
-        assert tiny.rows(tmp_path / "other", stage) == pytest.approx(rows, rel=1e-4)
+    rows = tiny.rows(tmp_path / "auto", "pretrain")
+    assert len(rows) == 4
+    assert tiny.rows(tmp_path / "other", "pretrain") == pytest.approx(rows, rel=1e-4)
 
 
-@pytest.mark.slow
-def test_a_compiled_run_grows_validates_and_is_exported(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs across a growth, of which one compiles layers."""
+    folder = tmp_path_factory.mktemp("compiled")
     stages = [
         {"name": "pretrain", "train": {"steps": 4, "data": "pretrain", "validate_every": 2}},
         {"name": "upcycle", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling", **tiny.EXACT}]},
         {"name": "cpt", "train": {"steps": 3, "data": "cpt"}},
     ]
-    path = tiny.spec(tmp_path, family="qwen3_moe", stages=stages)
-    tiny.run(path, tmp_path / "plain")
-    tiny.run(path, tmp_path / "compiled", 1, "kernels.compile=true")
-    assert _started(tmp_path / "compiled")[0]["compile"] is True
+    path = tiny.spec(folder, stages=stages)
+    tiny.run(path, folder / "plain")
+    tiny.run(path, folder / "compiled", 1, "kernels.compile=true")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_compiled_run_trains_grows_and_validates(compiled: Path) -> None:
+    assert _started(compiled / "compiled")[0]["compile"] is True
     for stage in ("pretrain", "cpt"):
         for key in ("loss", "val_loss"):
-            rows = tiny.rows(tmp_path / "plain", stage, key)
+            rows = tiny.rows(compiled / "plain", stage, key)
             assert rows
-            assert tiny.rows(tmp_path / "compiled", stage, key) == pytest.approx(rows, rel=1e-4)
-    checkpoint = "stages/cpt/checkpoint"
-    configs = [json.loads((tmp_path / run / checkpoint / "config.json").read_text()) for run in ("plain", "compiled")]
-    assert configs[0] == configs[1]
-    tensors = [tiny.tensors(tmp_path / run / checkpoint / "training") for run in ("plain", "compiled")]
-    assert tensors[0].keys() == tensors[1].keys()
+            assert tiny.rows(compiled / "compiled", stage, key) == pytest.approx(rows, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_exported_like_another(compiled: Path) -> None:
+    ends = [compiled / run / "stages/cpt/checkpoint" for run in ("plain", "compiled")]
+    plain, other = (json.loads((end / "config.json").read_text(encoding="utf-8")) for end in ends)
+    assert plain == other
+    mine, theirs = (tiny.tensors(end / "training") for end in ends)
+    assert mine.keys() == theirs.keys()
+    weights = [name for name in mine if not name.startswith("optimizer.")]
+    assert weights
+    assert all((theirs[name] - mine[name]).norm() <= 1e-3 * mine[name].norm() for name in weights)
 
 
 @pytest.mark.parametrize(
