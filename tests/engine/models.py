@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -20,6 +22,12 @@ from growc.spec.kernels import Kernels
 from growc.spec.training import FloatType
 from tests.families import FAMILIES, SIZES
 from tests.operators_cases import EXACT
+
+compiles = pytest.mark.skipif(
+    os.environ.get("ATEN_CPU_CAPABILITY") == "default",
+    reason="with this setting torch's compiler writes code that no C++ compiler takes",
+)
+"""For tests that compile layers."""
 
 LENGTH = 32
 

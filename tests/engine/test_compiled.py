@@ -19,7 +19,7 @@ from growc.engine.layout import Layout
 from growc.engine.losses import mean_loss
 from growc.engine.recompute import recompute_layers
 from growc.model import inspect
-from tests.engine.models import LENGTH, built, grown, text
+from tests.engine.models import LENGTH, built, compiles, grown, text
 from tests.engine.ranks import on_ranks
 from tests.families import FAMILIES
 
@@ -90,6 +90,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Steps:
     }
 
 
+@compiles
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("how", ["none", "selective", "full"])
@@ -97,6 +98,7 @@ def test_gradients_are_the_same_on_one_rank(one_rank: Steps, how: str) -> None:
     _alike(one_rank[how, True], one_rank["none", False])
 
 
+@compiles
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("how", ["none", "full"])

@@ -14,6 +14,7 @@ from growc.growth.open import open_spec
 from growc.run.folder import RunFolder
 from growc.run.journal import events
 from growc.run.kernels import MEASURED, fastest_experts
+from tests.engine.models import compiles
 from tests.run import tiny
 
 CPU = torch.device("cpu")
@@ -59,6 +60,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@compiles
 @pytest.mark.slow
 def test_a_compiled_run_trains_grows_and_validates(compiled: Path) -> None:
     assert _started(compiled / "compiled")[0]["compile"] is True
@@ -69,6 +71,7 @@ def test_a_compiled_run_trains_grows_and_validates(compiled: Path) -> None:
             assert tiny.rows(compiled / "compiled", stage, key) == pytest.approx(rows, rel=1e-4)
 
 
+@compiles
 @pytest.mark.slow
 def test_a_compiled_run_is_exported_like_another(compiled: Path) -> None:
     ends = [compiled / run / "stages/cpt/checkpoint" for run in ("plain", "compiled")]
