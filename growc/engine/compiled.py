@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo import config as dynamo
 from torch._dynamo.exc import TorchDynamoException
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from growc.diagnostics import fail
 from growc.engine.recompute import seen, unseen
@@ -64,9 +66,8 @@ def _seen(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forward(layer: Any) -> Callable[..., Any]:
-    """The forward of a layer that FSDP2 has given a class of its own, compiled inside of its checkpointing."""
-    stock: type[nn.Module] = type(layer).__mro__[2]
-    compiled = torch.compile(MethodType(stock.forward, layer))
+    """The forward of a layer, compiled inside of its checkpointing."""
+    compiled = torch.compile(MethodType(_inmost(layer), layer))
 
     def inside(*given: Any, **named: Any) -> Any:
         with unseen():
@@ -78,6 +79,18 @@ def _forward(layer: Any) -> Callable[..., Any]:
         return inside(*given, **named)
 
     return forward
+
+
+def _inmost(layer: nn.Module) -> Callable[..., Any]:
+    """What the class of a layer computes, without the wrapping by which transformers checkpoints.
+
+    FSDP2 gives a layer that it shards a class of its own, of whose wrappings just the outermost checkpoints. Layers
+    that share parameters with others keep their class.
+    """
+    kind: Any = type(layer)
+    if isinstance(layer, FSDPModule):
+        return kind.__mro__[2].forward
+    return kind.forward.__wrapped__ if isinstance(layer, GradientCheckpointingLayer) else kind.forward
 
 
 def hold_compiler(device: torch.device) -> None:

@@ -27,6 +27,11 @@ EXPERTS = ("grouped_mm", "batched_mm", grouped_gemm.NAME, "eager")
 LIBRARIES = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}
 """What has to be installed."""
 
+INSTALL = (
+    "GROUPED_GEMM_CUTLASS=1 TORCH_CUDA_ARCH_LIST=8.0 pip install --no-build-isolation 'growc[grouped-gemm]' "
+    "(built otherwise, it is a loop over experts, too)"
+)
+
 AMPERE = (8, 0)
 """The oldest GPUs that flash attention runs on."""
 
@@ -129,9 +134,9 @@ def _grouped_gemm_lacks(models: Sequence[ModelGraph], bf16: bool, device: torch.
     if device.type != "cuda":
         return "a GPU"
     if not grouped_gemm.installed():
-        return "the library: pip install 'growc[grouped-gemm]'"
+        return f"the library: {INSTALL}"
     if not bf16:
-        return "precision: bf16 in every stage"
+        return "precision: bf16 under training and in every stage"
     for model in models:
         for name in (name for site in model.moe for name in site.expert_tensors):
             _, *sizes = model.tensors[name].shape
@@ -151,6 +156,6 @@ def _attention_lacks(asked: str, bf16: bool, device: torch.device) -> str | None
     if torch.cuda.get_device_capability(device) < AMPERE:
         return "a GPU of compute capability 8.0 or later"
     if not bf16:
-        return "precision: bf16 in every stage"
+        return "precision: bf16 under training and in every stage"
     there = is_flash_attn_2_available() if asked == "flash_attention_2" else is_flash_attn_3_available()
     return None if there else f"the library {LIBRARIES[asked]}"

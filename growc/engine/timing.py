@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from growc.engine import grouped_gemm
+from growc.engine.optimizer import TYPES
 from growc.model import ModelGraph
 from growc.model.build import load_config
 from growc.operators.sites import MoeSite
@@ -22,8 +23,6 @@ from growc.spec.training import FloatType
 
 TURNS = 5
 """How often every kernel is timed, in turn with the others; the first turn of all is not counted."""
-
-DTYPES: Mapping[FloatType, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def time_experts(
     grouped_gemm.register()
     site = model.moe[0]
     count = site.num_experts // share.ep
-    experts = _experts(model, site, count, DTYPES[precision], device)
+    experts = _experts(model, site, count, TYPES[precision], device)
     tokens, top_k = (share.tokens * site.top_k, 1) if share.ep > 1 else (share.tokens, site.top_k)
     weights: Tensor = experts.gate_up_proj if experts.has_gate else experts.up_proj
     hidden = torch.randn(tokens, weights.shape[1 if experts.is_transposed else 2], device=device, dtype=weights.dtype)

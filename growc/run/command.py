@@ -17,7 +17,6 @@ import psutil
 import torch
 
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, fail
-from growc.engine.kernels import hold
 from growc.engine.layout import layout
 from growc.engine.micro import micro_batch
 from growc.files.atomic import read_json
@@ -31,7 +30,8 @@ from growc.plan.plan import Plan
 from growc.run.data import Corpus, prepare
 from growc.run.folder import RunFolder
 from growc.run.journal import events, record
-from growc.run.kernels import models_of
+from growc.run.kernels import hold_kernels
+from growc.run.machine import check_bf16
 from growc.run.worker import OUTCOME, STOP
 
 
@@ -91,9 +91,8 @@ def _check(plan: Plan, opened: Opened, nproc: int) -> None:
              help="add a data section, or grow a checkpoint folder with `growc grow`")  # fmt: skip
     layout(spec.parallel, ranks, [node.after for node in opened.graph.nodes])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    hold(
-        spec.kernels, models_of(opened.graph), {node.training.precision.compute for node in opened.graph.nodes}, device
-    )
+    hold_kernels(spec.kernels, opened.graph, device)
+    check_bf16(device, opened.graph.nodes)
     for node in opened.graph.nodes:
         micro_batch(node.training, spec.data.sequence_length, ranks)
 

@@ -27,8 +27,6 @@ def settle(kernels: Kernels, graph: GrowthGraph, folder: RunFolder, layout: Layo
     """The kernels that a run takes (every rank must call, and all take the same).
 
     On a CPU `auto` stays what it is; on a GPU kernels for experts are timed once, and the journal has the choice.
-
-    Errors: GROW605, GROW606, GROW607, GROW608 (they do not fit the models or this machine).
     """
     if kernels.experts == "auto" and device.type == "cuda":
         found: list[Any] = [None]
@@ -36,10 +34,17 @@ def settle(kernels: Kernels, graph: GrowthGraph, folder: RunFolder, layout: Layo
             found = [fastest_experts(graph, folder, layout, device)]
         dist.broadcast_object_list(found, device=torch.device("cpu"))
         kernels = kernels.model_copy(update={"experts": found[0]})
+    return kernels
+
+
+def hold_kernels(kernels: Kernels, graph: GrowthGraph, device: torch.device) -> None:
+    """Refuse kernels that the models of a run do not have or that do not run here.
+
+    Errors: GROW605, GROW606, GROW607, GROW608.
+    """
     hold(kernels, models_of(graph), {node.training.precision.compute for node in graph.nodes}, device)
     if kernels.compile:
         hold_compiler(device)
-    return kernels
 
 
 def models_of(graph: GrowthGraph) -> list[ModelGraph]:
@@ -52,19 +57,20 @@ def fastest_experts(graph: GrowthGraph, folder: RunFolder, layout: Layout, devic
     """The fastest kernel for the experts of the first mixture that is trained, from the journal if it was timed before;
     `auto` where there is no choice.
     """
-    for event in events(folder.journal, MEASURED):
-        return event["experts"]
     models = models_of(graph)
+    here = candidates(models, {node.training.precision.compute for node in graph.nodes}, device)
+    if not here:
+        return "auto"
+    for event in events(folder.journal, MEASURED):
+        if event["experts"] in here:  # a run may go on where a library is missing
+            return event["experts"]
     for node in graph.nodes:
         # Experts that are composed of a base and deltas are no module that can be run alone.
         if not isinstance(node, TrainNode) or not node.after.moe or DELTAS in kinds_of(node.after.config):
             continue
-        kernels = list(candidates(models, {other.training.precision.compute for other in graph.nodes}, device))
-        if not kernels:
-            return "auto"
         rows = micro_batch(node.training, node.sequence_length, layout.ranks)
         share = Share(rows * node.sequence_length, layout.ep)
-        seconds = time_experts(node.after, share, node.training.precision.compute, device, kernels)
+        seconds = time_experts(node.after, share, node.training.precision.compute, device, here)
         best = min(seconds, key=lambda name: seconds[name])
         record(folder.journal, MEASURED, stage=node.name, experts=best, seconds=seconds)
         return best

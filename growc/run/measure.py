@@ -16,7 +16,7 @@ from growc.diagnostics import Diagnostic, Severity, fail
 from growc.diagnostics.invariant import Invariant, bound
 from growc.engine.distribute import alone, build_model
 from growc.engine.layout import Layout
-from growc.engine.losses import validation_losses
+from growc.engine.losses import ready_head, validation_losses
 from growc.growth.graph import GrowNode, State
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
@@ -63,6 +63,7 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
         write_source(source, node.root, node.loaded.base_dir, place.seed)
     model = build_model(node.root.model.config, place.layout, device, place.seed, place.precision)
     _, state = load_state(source, model)
+    ready_head(model, device)
     before = validation_losses(model, windows, device).mean()
 
     tokens = corpus.part(node.data) if node.data else None

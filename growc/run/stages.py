@@ -183,9 +183,8 @@ class Runner:
         result: dict[str, Any] = {"val_losses_before": before.tolist(), "operators": []}
         others, of_others = list[growing.Parent](), dict[str, list[float]]()
         for start in node.others:
-            other, _, of_other = self._load(self._start_of(node, start), node.training)
-            others.append(growing.Parent(other, of_other, partial(self._batches, node, self.graph.part(start))))
-            losses = validation_losses(other, self.windows, self.device)
+            others.append(self._other(node, start))
+            losses = validation_losses(others[-1].model, self.windows, self.device)
             of_others[str(start)] = losses.tolist()
             self._say(node.name, f"validation loss of {start} {losses.mean():.6f}")
         if others:
@@ -235,6 +234,11 @@ class Runner:
                 help="the grown model was not kept; relax the invariant, or grow with an exact operator",
             )
         self._finish(node, model, graph, state, 0, result)
+
+    def _other(self, node: GrowNode, start: Start) -> growing.Parent:
+        """A further model that is mixed; nothing else holds it."""
+        model, _, state = self._load(self._start_of(node, start), node.training)
+        return growing.Parent(model, state, partial(self._batches, node, self.graph.part(start)))
 
     def _decision(
         self, node: GrowNode, index: int, planned: Rewrite, parents: list[growing.Parent], place: Place

@@ -10,10 +10,11 @@ import fcntl
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 import torch.distributed as dist
 
@@ -29,7 +30,7 @@ from growc.plan.freeze import drift, read_plan
 from growc.run.data import open_corpus
 from growc.run.folder import RunFolder
 from growc.run.journal import record
-from growc.run.kernels import models_of, settle
+from growc.run.kernels import hold_kernels, models_of, settle
 from growc.run.machine import check_bf16, machine
 from growc.run.progress import Progress
 from growc.run.stages import Runner
@@ -64,12 +65,13 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         graph = opened.graph
         spec = opened.loaded.spec
         assert spec.data is not None
-        check_bf16(device, graph.nodes)
+        on_every_rank(lambda: check_bf16(device, graph.nodes))
         models = [node.after for node in graph.nodes]
         places = layout(spec.parallel, dist.get_world_size(), models)
         corpus = open_corpus(folder.data)
         windows = corpus.validation.windows(spec.data.sequence_length, spec.data.validation.sequences)
         kernels = settle(spec.kernels, graph, folder, places, device)
+        on_every_rank(lambda: hold_kernels(kernels, graph, device))
         if first:
             record(
                 folder.journal, "run_started", ranks=dist.get_world_size(), layout=str(places), device=str(device),
@@ -112,6 +114,20 @@ def _hold(lock: IO[str], run_dir: Path) -> None:
         fail(
             "GROW613", f"ranks of an earlier call still run in {run_dir}", help="stop them, or choose another --run-dir"
         )
+
+
+def on_every_rank(check: Callable[[], None]) -> None:
+    """Refuse on all ranks what one refuses, by its words: machines differ, and none is to wait for one that left."""
+    mine: tuple[Diagnostic, ...] = ()
+    try:
+        check()
+    except GrowcError as error:
+        mine = error.diagnostics
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    for theirs in everyone:
+        if theirs:
+            raise GrowcError(theirs)
 
 
 def _end(folder: RunFolder, code: ExitCode, error: GrowcError | None = None) -> ExitCode:

@@ -19,7 +19,7 @@ from growc.engine.layout import Layout
 from growc.engine.losses import mean_loss
 from growc.engine.recompute import recompute_layers
 from growc.model import inspect
-from tests.engine.models import LENGTH, built, compiles, grown, text
+from tests.engine.models import LENGTH, OTHERS, built, compiles, grown, text
 from tests.engine.ranks import on_ranks
 from tests.families import FAMILIES
 
@@ -104,6 +104,15 @@ def test_gradients_are_the_same_on_one_rank(one_rank: Steps, how: str) -> None:
 @pytest.mark.parametrize("how", ["none", "full"])
 def test_gradients_are_the_same_on_two_ranks(two_ranks: Steps, how: str) -> None:
     _alike(two_ranks[how, True], two_ranks["none", False])
+
+
+@compiles
+@pytest.mark.slow
+@pytest.mark.process
+def test_layers_that_share_parameters_compile_too(alone: None) -> None:
+    """FSDP2 leaves them to the root, so they keep their class."""
+    found = step(Layout(1, 1), OTHERS["shared"], "none", compiled=True)
+    _alike(found, step(Layout(1, 1), OTHERS["shared"], "none", compiled=False))
 
 
 def test_what_was_compiled_can_be_taken_back(alone: None) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from growc.model.build import load_config
 from tests.command_line import growc
+from tests.engine.test_losses import MINIMAX
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny
@@ -79,3 +80,12 @@ def test_a_config_has_nothing_to_measure(tmp_path: Path) -> None:
     code, found = _check(tiny.spec(tmp_path, stages=[UP]))
     assert code == 2
     assert [d["code"] for d in found["diagnostics"]] == ["GROW452"]
+
+
+def test_what_the_model_cannot_compute_in_is_said(tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_config(load_config(MINIMAX)).save_pretrained(tmp_path / "model")
+    training = {"batch_tokens": 256, "precision": "bf16", "balance": {"method": "none"}}
+    spec = _spec(tmp_path, {"routing": "free", "router": {"init": "copy"}}, training=training)
+    code, found = _check(spec)
+    assert code == 2
+    assert [d["code"] for d in found["diagnostics"] if d["severity"] == "error"] == ["GROW638"]
