@@ -107,7 +107,7 @@ def test_gradients_are_the_same_on_two_ranks(two_ranks: Steps, how: str) -> None
 
 
 @compiles
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.process
 def test_layers_that_share_parameters_compile_too(alone: None) -> None:
     """FSDP2 leaves them to the root, so they keep their class."""
