@@ -10,6 +10,7 @@ are marked `process`.
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import selectors
@@ -277,6 +278,8 @@ def _warm() -> None:
     """Import all that a run imports, the classes of the tiny families among it; compute nothing."""
     from importlib import import_module
 
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
     from growc.cli.main import QUIET
     from tests.families import FAMILIES
 
@@ -285,6 +288,9 @@ def _warm() -> None:
         import_module(name)
     for family in {config["model_type"].removesuffix("_text") for config in FAMILIES.values()}:
         import_module(f"transformers.models.{family}.modeling_{family}")
+    get_checkpoint_conversion_mapping("mixtral")  # a table that is made when it is first asked for
+    gc.collect()
+    gc.freeze()  # what is imported is no garbage: ranks need not look through it, nor copy its pages
 
 
 HEAVY = (
