@@ -17,7 +17,7 @@ from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, grow_twin
 from growc.model import inspect
 from growc.operators import OPERATORS, operator
-from growc.operators.operator import Preserves
+from growc.operators.claims import Preserves
 from tests.battery.case import SEED, Case
 from tests.battery.cases import AXES, CASES, REFUSED, REFUSED_CASES, STARTS, possible, product_of_axes
 from tests.battery.properties import PROPERTIES

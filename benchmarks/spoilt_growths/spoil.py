@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from growc.growth.rewrite import Rewrite
-from growc.operators.operator import Moments
+from growc.operators.claims import Moments
 from growc.programs import (
     Add,
     Apply,

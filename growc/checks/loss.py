@@ -17,10 +17,10 @@ from growc.model.drawn import logits
 from growc.model.kept import keep
 from growc.nn.duplicates import as_duplicated
 from growc.operators import Operator
+from growc.operators.claims import Preserves
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.experts import Copy as Copied
 from growc.operators.experts import Shuffle
-from growc.operators.operator import Preserves
 from growc.operators.routers import Copy
 
 LOGIT_GAP = LOSS_GAP = 1e-9

@@ -26,7 +26,7 @@ from growc.model.small import shrink
 from growc.operators import Operator
 from growc.operators.matching import ByActivations
 from growc.operators.means import Means
-from growc.operators.operator import KeptUnits, Replicas
+from growc.operators.replicas import KeptUnits, Replicas
 from growc.operators.sites import FfnSite
 from growc.programs import Expr, Late, of_parent, shape
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from growc.growth.rewrite import Rewrite
-from growc.operators.operator import KeptUnits, Replicas
+from growc.operators.replicas import KeptUnits, Replicas
 from growc.operators.sensitivity import BySensitivity, by_expert, share_of, widths
 from growc.operators.sites import MoeSite
 

@@ -17,7 +17,7 @@ from typing_extensions import override
 from growc.growth.rewrite import Rewrite
 from growc.model import ModelGraph, ModelSource
 from growc.operators import Operator
-from growc.operators.operator import Preserves
+from growc.operators.claims import Preserves
 from growc.spec import LoadedSpec
 from growc.spec.points import Point
 from growc.spec.schema import Model, Training

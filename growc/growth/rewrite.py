@@ -8,10 +8,11 @@ from typing import Any
 
 from growc.model import ModelGraph, TensorInfo, inspect
 from growc.operators import Operator
+from growc.operators.claims import Moments, Preserves
 from growc.operators.matching import order_of
-from growc.operators.operator import KeptUnits, Moments, Preserves, Replicas, Role, Target
-from growc.operators.siblings import VECTORS
+from growc.operators.replicas import VECTORS, KeptUnits, Replicas
 from growc.operators.sites import FfnSite, MoeSite
+from growc.operators.target import Role, Target
 from growc.programs import Expr, Late, Source, bind, lates, of_parent, reseeded
 
 

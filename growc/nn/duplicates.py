@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from growc.nn.rewired import Rewired, selection_biases
-from growc.operators.operator import Replicas
-from growc.operators.siblings import order
+from growc.operators.replicas import Replicas, order
 from growc.operators.sites import MoeSite
 
 

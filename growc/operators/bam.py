@@ -10,10 +10,12 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.branches import BranchExperts
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.grown_config import ATTENTION_EXPERTS, with_modules
-from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Role, Target
+from growc.operators.operator import Growable
 from growc.operators.sites import AttentionSite, Gates, Holding
+from growc.operators.target import Role, Target
 from growc.programs import Expr, Source, of_parent
 
 

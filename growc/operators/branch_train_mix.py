@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from growc.operators.branches import BranchExperts
+from growc.operators.claims import Paper, Preserves
 from growc.operators.example import Example
-from growc.operators.operator import Paper, Preserves
 
 
 class BranchTrainMix(BranchExperts):

@@ -9,9 +9,11 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.as_experts import as_experts
+from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
-from growc.operators.operator import Growable, Moments, Preserves, Problem, Role, Target
+from growc.operators.operator import Growable
 from growc.operators.pasts import Past
+from growc.operators.target import Role, Target
 from growc.programs import Concat, Expr, Init, Mean, Source, from_parent, of_parent
 
 

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from growc.operators.as_experts import as_experts
-from growc.operators.operator import Growable, Moments, Operator, Preserves, Problem, Replicas, Role, Target
-from growc.operators.siblings import VECTORS
+from growc.operators.claims import Moments, Preserves, Problem
+from growc.operators.operator import Growable, Operator
+from growc.operators.replicas import VECTORS, Replicas
 from growc.operators.sites import FfnSite, Gates, Holding, Mixture, MoeSite, SiteKind
+from growc.operators.target import Role, Target
 from growc.programs import Divide, Expr, Init, Source, Take, squared
 
 

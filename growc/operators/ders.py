@@ -8,12 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from growc.operators.claims import Paper, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.example import Example
 from growc.operators.grown_config import DELTAS, EXPERTS, RENORMALISED, TOP_K, shares_weights, with_modules
-from growc.operators.operator import Growable, Paper, Preserves, Problem, Role, Target
+from growc.operators.operator import Growable
 from growc.operators.sharing import sharing
 from growc.operators.sites import FfnSite, Holding
+from growc.operators.target import Role, Target
 from growc.programs import Expr, Init
 
 

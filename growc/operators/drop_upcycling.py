@@ -8,10 +8,12 @@ from typing import ClassVar
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Paper, Preserves
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
 from growc.operators.example import Example
 from growc.operators.experts.expert_init import layout
-from growc.operators.operator import Growable, Paper, Preserves, Target
+from growc.operators.operator import Growable
+from growc.operators.target import Target
 from growc.operators.work import drawn
 from growc.programs import Apply, Expr, Init
 

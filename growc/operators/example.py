@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Literal, cast
 
 from growc.operators import OPERATORS
-from growc.operators.operator import Preserves
+from growc.operators.claims import Preserves
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.grown_config import config_with, groups_of
 from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.operator import Growable, Operator
+from growc.operators.replicas import VECTORS, Replicas
 from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, Errors, lowest, search, survivors
-from growc.operators.siblings import VECTORS
 from growc.operators.sites import FfnSite, MoeSite, SiteKind
+from growc.operators.target import Target
 from growc.programs import Expr, Late, Source, Take
 
 

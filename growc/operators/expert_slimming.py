@@ -9,13 +9,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.grown_config import config_with, groups_of, releasing
 from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, KeptUnits, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.operator import Growable, Operator
+from growc.operators.replicas import KeptUnits, Replicas
 from growc.operators.sensitivity import BySensitivity, best_units, by_expert
 from growc.operators.sites import FfnSite, MoeSite, SiteKind
+from growc.operators.target import Target
 from growc.programs import Expr, Late, Pick, Source, Take
 
 

@@ -10,17 +10,19 @@ from typing_extensions import override
 
 from growc.operators import experts, routers
 from growc.operators.allocation import Allocation, Explicit, Greedy, Measured, Sampling, Uniform, allocate
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.example import Example
 from growc.operators.experts import Experts
 from growc.operators.grown_config import grown_config, releasing, routes_exclusively
 from growc.operators.initialisation import Slots
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
+from growc.operators.operator import Growable, Operator
+from growc.operators.replicas import VECTORS, Replicas
 from growc.operators.routers import Router
-from growc.operators.siblings import VECTORS
 from growc.operators.sites import FfnSite, MoeSite, SiteKind
 from growc.operators.state import STATES, OptimizerState, StateScale, moments
+from growc.operators.target import Role, Target
 from growc.programs import Divide, Expr, Late, Scale, Source, Vector
 
 

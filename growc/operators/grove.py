@@ -8,11 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.grown_config import ADJUGATE_WIDTH, ADJUGATES, with_modules
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
+from growc.operators.operator import Growable, Operator
+from growc.operators.replicas import Replicas
 from growc.operators.sites import MoeSite, SiteKind
+from growc.operators.target import Role, Target
 from growc.programs import Expr, Init, Source
 
 

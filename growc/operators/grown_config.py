@@ -19,7 +19,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from growc.operators.operator import Growable, Replicas
+from growc.operators.operator import Growable
+from growc.operators.replicas import Replicas
 
 GROWN = "growc"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from growc.operators.claims import Problem
 from growc.operators.grown_config import shares_weights
-from growc.operators.operator import Growable, Problem
+from growc.operators.operator import Growable
 from growc.operators.sharing import sharing
 
 

@@ -8,10 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.operator import Growable, Operator
 from growc.operators.pasts import Past
+from growc.operators.replicas import Replicas
 from growc.operators.sites import MoeSite, SiteKind
+from growc.operators.target import Target
 from growc.programs import Expr, Mean, Source, of_parent
 
 

@@ -9,13 +9,15 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.branches import BranchExperts
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.grown_config import DOMAIN_ROUTER, SHARED_EXPERT, inside_layer, modules_of, with_modules
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
-from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Role, Target
+from growc.operators.operator import Growable
 from growc.operators.pasts import Past
 from growc.operators.sites import FfnSite, Gates, Holding
+from growc.operators.target import Role, Target
 from growc.programs import Expr, Late, Made, Source
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.as_experts import as_experts
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.grown_config import (
     DOMAIN_ROUTER,
@@ -26,9 +27,11 @@ from growc.operators.grown_config import (
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
 from growc.operators.nexus import Nexus, distinct_domains
-from growc.operators.operator import Growable, Moments, Operator, Paper, Preserves, Problem, Replicas, Role, Target
+from growc.operators.operator import Growable, Operator
 from growc.operators.pasts import Past
+from growc.operators.replicas import Replicas
 from growc.operators.sites import FfnSite, Holding, MoeSite, SiteKind
+from growc.operators.target import Role, Target
 from growc.programs import Concat, Expr, Init, Late, Made, Mean, Source, from_parent, of_parent
 
 MIXTURE, BRANCH, SEED = range(3)

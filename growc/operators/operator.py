@@ -9,120 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from growc.operators.claims import Moments, Paper, Preserves, Problem
+from growc.operators.copies_rate import CopiesRate
+from growc.operators.initialisation import Initialisation
+from growc.operators.measures import Measure
 from growc.operators.pasts import Past
+from growc.operators.replicas import KeptUnits, Replicas
 from growc.operators.sites import AttentionSite, FfnSite, Holding, Mixture, MoeSite, SiteKind
-
-if TYPE_CHECKING:
-    from growc.operators.copies_rate import CopiesRate
-    from growc.operators.initialisation import Initialisation
-    from growc.operators.measures import Measure
-from growc.programs import Expr, sources
-
-Replicas = tuple[int, ...]
-"""How many experts of the grown layer come from each expert of the source layer; none of one that is dropped."""
-
-
-KeptUnits = tuple[tuple[int, ...], ...]
-"""The intermediate units that each expert of a layer keeps, in ascending order; shared experts come last."""
-
-
-class Preserves(StrEnum):
-    """What becomes of the model's function at the moment of growth."""
-
-    EXACTLY = "exactly"
-    NEARLY = "nearly"
-    NOT = "not"
-
-    @property
-    def in_words(self) -> str:
-        """What is said of a growth."""
-        return "does not preserve the model" if self is Preserves.NOT else f"preserves the model {self}"
-
-    def worst(self, other: Preserves) -> Preserves:
-        """The class of two operators in a row."""
-        order = list(Preserves)
-        return max(self, other, key=order.index)
-
-
-@dataclass(frozen=True)
-class Paper:
-    """Where an operator was published."""
-
-    arxiv: str
-    title: str
-    year: int
-
-
-class Role(StrEnum):
-    """What a tensor is to the site that grows."""
-
-    EXPERT = "expert"
-    ROUTER = "router"
-    SELECTION_BIAS = "selection_bias"
-    PER_EXPERT = "per_expert"
-    SHARED = "shared"
-    OTHER = "other"
-    ADDED = "added"
-
-
-@dataclass(frozen=True)
-class Target:
-    """One tensor of the grown model. `site` and `shape` are those of the *source*; no site for `Role.OTHER`.
-
-    A tensor that the source has none for, beside what a site is made of, is `Role.ADDED`; `shape` is the grown one.
-
-    Where experts take the place of a `dense` feed-forward network, the source has no such tensor: `site` is that of the
-    grown model, and `shape` the grown one. `order` says where that network's maps stand in an expert's tensor.
-    `parents` is how many sources there are, for operators that mix. Where the further ones are dense and the first is
-    not, `dense` is their network in the layer of an expert tensor. `projects` says that it is a weight or a bias of an
-    attention's projection, and `experts` how many the first mixture of the source has.
-
-    `made` is the shape of any target in the grown model. For all tensors of a router that grows, with a row for every
-    expert or not, `mixture` is the grown model's site, and `attention` the one before it, in the source.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    role: Role = Role.OTHER
-    site: MoeSite | None = None
-    dense: FfnSite | None = None
-    order: tuple[int, ...] = ()
-    parents: int = 1
-    made: tuple[int, ...] = ()
-    mixture: MoeSite | None = None
-    attention: AttentionSite | None = None
-    projects: bool = False
-    experts: int = 0
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Programs for an optimizer's state of one tensor: first and second moment (None: zeros), and the step count."""
-
-    first: Expr | None
-    second: Expr | None
-    keep_step: bool
-
-    def origin(self, name: str) -> str:
-        """The tensor of the source whose step count the tensor called `name` keeps: the first that its moments read."""
-        read = sources(self.first) if self.first is not None else frozenset[str]()
-        return name if name in read or not read else min(read)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why an operator cannot be applied to a model; `where` is the path of the offending value inside the operator."""
-
-    code: str
-    message: str
-    help: str
-    where: tuple[str | int, ...] = ()
+from growc.operators.target import Target
+from growc.programs import Expr
 
 
 class Shaped(Protocol):

@@ -8,13 +8,16 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.example import Example
 from growc.operators.grown_config import DOMAIN_ROUTER, MIXTURE_OF_ROUTERS, inside_layer, modules_of, with_modules
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
-from growc.operators.operator import Growable, Moments, Paper, Preserves, Problem, Replicas, Target
+from growc.operators.operator import Growable
+from growc.operators.replicas import Replicas
 from growc.operators.sites import AttentionSite, FfnSite, Heads, Holding, MoeSite
+from growc.operators.target import Target
 from growc.programs import Expr, Init, Late, Made, Source
 
 SETTLED = ("experts", "top_k", "gates")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from growc.operators.allocation import Batches, RankedBy, RankedOver
-from growc.operators.operator import Replicas
+from growc.operators.replicas import Replicas
 
 _FORBID = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from growc.operators.operator import Growable, Problem
+from growc.operators.claims import Problem
+from growc.operators.operator import Growable
 
 
 def sharing(model: Growable) -> Problem:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from growc.operators.claims import Paper, Preserves
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.example import Example
-from growc.operators.operator import Paper, Preserves
 
 
 class SparseUpcycling(DenseToMoe):

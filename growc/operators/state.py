@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from growc.operators.claims import Moments
 from growc.operators.initialisation import Slots
-from growc.operators.operator import Moments
 from growc.programs import Divide, Expr, Scale, squared
 
 OptimizerState = Literal["gradient", "consistent", "copy", "reset", "reset_copies", "scale", "interpolate"]

@@ -8,10 +8,11 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.branches import BranchExperts, mean
+from growc.operators.claims import Paper, Preserves
 from growc.operators.example import Example
 from growc.operators.matching import ByActivations, order_of
 from growc.operators.measures import Measure
-from growc.operators.operator import Paper, Preserves, Target
+from growc.operators.target import Target
 from growc.programs import Expr, Late, Pick, Slerp, Source, of_parent
 
 

@@ -9,10 +9,13 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.operators.as_experts import as_experts
+from growc.operators.claims import Paper, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.example import Example
-from growc.operators.operator import Growable, Paper, Preserves, Problem, Replicas, Role, Target
+from growc.operators.operator import Growable
+from growc.operators.replicas import Replicas
 from growc.operators.sites import FfnSite
+from growc.operators.target import Role, Target
 from growc.programs import Divide, Expr, Take
 
 

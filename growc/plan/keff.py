@@ -7,7 +7,7 @@ from growc.growth.rewrite import Rewrite
 from growc.operators.allocation import Greedy
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.grown_config import routes_exclusively
-from growc.operators.operator import Replicas
+from growc.operators.replicas import Replicas
 from growc.operators.routers import Copy
 
 

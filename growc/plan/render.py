@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from growc.operators.operator import Preserves
+from growc.operators.claims import Preserves
 from growc.operators.work import spoken
 from growc.plan import alike
 from growc.plan.plan import Change, Growth, InvariantRecord, Plan, Size, Stage, Sweep

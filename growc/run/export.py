@@ -24,7 +24,7 @@ from growc.model.build import canonical, load_config
 from growc.model.left_out import left_out, prediction_tensors
 from growc.model.prediction import without_promise
 from growc.model.whole import text_alone
-from growc.operators.operator import Replicas
+from growc.operators.replicas import Replicas
 
 
 def save_checkpoint(

@@ -23,12 +23,13 @@ from growc.model import ModelGraph
 from growc.model.inspect import head_of
 from growc.nn.duplicates import as_duplicated
 from growc.nn.released import as_released
+from growc.operators.claims import Moments
 from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.grown_config import routes_exclusively
 from growc.operators.matching import ByActivations
 from growc.operators.means import Domains, MeanTokens, domain, mean_token
 from growc.operators.measures import Ranking
-from growc.operators.operator import Moments, Replicas
+from growc.operators.replicas import Replicas
 from growc.operators.scores import parts
 from growc.operators.selection import ByReconstruction
 from growc.operators.sensitivity import BySensitivity

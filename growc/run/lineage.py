@@ -9,7 +9,7 @@ from growc.engine.schedules import stable_step
 from growc.files.atomic import read_json
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
 from growc.operators import Operator
-from growc.operators.operator import Replicas
+from growc.operators.replicas import Replicas
 from growc.run.folder import RunFolder
 
 RESULT = "result.json"

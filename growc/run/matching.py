@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from growc.operators.operator import KeptUnits
+from growc.operators.replicas import KeptUnits
 from growc.operators.sites import FfnSite
 from growc.run.inputs import inputs_of
 

@@ -16,7 +16,7 @@ from growc.growth.decision import Decision
 from growc.growth.rewrite import Rewrite
 from growc.nn.pruned import without
 from growc.operators.expert_pruning import ExpertPruning
-from growc.operators.operator import Replicas
+from growc.operators.replicas import Replicas
 from growc.operators.selection import ByReconstruction, Dropped
 from growc.operators.sites import MoeSite
 

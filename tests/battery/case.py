@@ -12,8 +12,8 @@ from growc.checks.twin import LENGTH, Step, Twin, grow_twin
 from growc.growth.rewrite import Rewrite, other_of, rewrite
 from growc.model import ModelGraph, inspect
 from growc.operators import Operator, operator
+from growc.operators.claims import Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.operator import Preserves, Problem
 from growc.operators.pasts import Past
 from tests.families import FAMILIES
 

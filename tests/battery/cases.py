@@ -7,9 +7,9 @@ from itertools import product
 from typing import Any
 
 from growc.operators import OPERATORS
+from growc.operators.claims import Preserves
 from growc.operators.example import Example, examples
 from growc.operators.experts import EXPERT_INITS
-from growc.operators.operator import Preserves
 from growc.operators.routers import ROUTER_INITS
 from tests.battery.case import Case
 from tests.families import FAMILIES, MOE_FAMILIES

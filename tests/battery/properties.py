@@ -18,11 +18,12 @@ from growc.growth.rewrite import other_of, target, targets
 from growc.model import inspect
 from growc.model.drawn import draw, logits
 from growc.operators.branches import BranchExperts
+from growc.operators.claims import Preserves
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.grown_config import loads
-from growc.operators.operator import Preserves, Role
-from growc.operators.siblings import order, turn
+from growc.operators.replicas import order, turn
+from growc.operators.target import Role
 from growc.programs import Divide, Source, digest, lates, shape, sources
 from tests.battery.case import SEED, Case
 from tests.battery.gradients import gradients, learning_rows, loads_of, summed_over_copies

@@ -11,7 +11,7 @@ import pytest
 from growc.checks import loss
 from growc.diagnostics import GrowcError, Severity
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.operator import Target
+from growc.operators.target import Target
 from growc.programs import Expr, Source, Take
 from tests.checkpoint.folders import Place, place
 from tests.command_line import growc

@@ -17,8 +17,8 @@ from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
 from growc.diagnostics.invariant import ROUNDING, Invariant, bound
 from growc.growth.graph import GrowNode
 from growc.growth.rewrite import Rewrite
+from growc.operators.claims import Preserves
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.operator import Preserves
 from growc.programs import Expr, Source, Take
 from tests.operators_cases import EXACT
 from tests.small import context, spec

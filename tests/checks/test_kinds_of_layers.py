@@ -24,7 +24,7 @@ from growc.model.build import load_config
 from growc.model.drawn import build, load
 from growc.model.reach import LENGTH, NEAR
 from growc.operators import operator
-from growc.operators.operator import Preserves
+from growc.operators.claims import Preserves
 from tests.checkpoint.folders import Place, write_spec
 from tests.families import FAMILIES, SIZES
 

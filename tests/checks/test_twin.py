@@ -9,8 +9,8 @@ from growc.checks.twin import LENGTH, twin_of
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
 from growc.model.small import shrink
+from growc.operators.claims import Preserves
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.operator import Preserves
 from tests.families import FAMILIES, MOE_FAMILIES
 from tests.full_size import FULL_SIZE
 from tests.operators_cases import EXACT

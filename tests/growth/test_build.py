@@ -11,7 +11,7 @@ import pytest
 from growc.diagnostics import GrowcError
 from growc.growth.graph import GrowNode, GrowthGraph, State, TrainNode
 from growc.growth.open import open_spec
-from growc.operators.operator import Preserves
+from growc.operators.claims import Preserves
 from tests.operators_cases import EXACT
 from tests.run import tiny
 

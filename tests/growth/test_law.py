@@ -24,8 +24,7 @@ from growc.growth.rewrite import rewrite
 from growc.model import ModelGraph, inspect
 from growc.model.drawn import build, draw, load
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.operator import Replicas
-from growc.operators.siblings import order
+from growc.operators.replicas import Replicas, order
 from growc.operators.sites import MoeSite
 from growc.run.grow import Place, Windows, predict
 from growc.run.scores import expert_scores

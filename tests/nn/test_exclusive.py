@@ -20,7 +20,7 @@ from growc.model.build import load_config
 from growc.model.inspect import inspect
 from growc.nn.exclusive import Siblings, make_exclusive
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.siblings import order
+from growc.operators.replicas import order
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 

@@ -23,7 +23,7 @@ from growc.model import ModelGraph, inspect
 from growc.model.double import Double
 from growc.model.drawn import draw, logits
 from growc.operators import Operator, operator
-from growc.operators.operator import Preserves
+from growc.operators.claims import Preserves
 from growc.programs import of_parent
 from tests.checkpoint.folders import Place, write_spec
 from tests.families import FAMILIES

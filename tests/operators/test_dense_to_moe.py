@@ -14,8 +14,8 @@ from growc.checks.twin import LENGTH, Twin, grow_twin, tokens
 from growc.model import ModelGraph, inspect
 from growc.model.drawn import logits
 from growc.operators import Operator, operator
+from growc.operators.claims import Preserves
 from growc.operators.example import examples
-from growc.operators.operator import Preserves
 from tests.families import FAMILIES
 
 

@@ -25,7 +25,7 @@ from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.experts import EXPERT_INITS
-from growc.operators.siblings import neighbour, order, turn
+from growc.operators.replicas import neighbour, order, turn
 from growc.programs import Expr, Init, shape
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT

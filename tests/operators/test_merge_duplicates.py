@@ -13,7 +13,7 @@ from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
 from growc.operators import Operator, operator
-from growc.operators.operator import Moments, Preserves
+from growc.operators.claims import Moments, Preserves
 from growc.programs import Expr, Merge, Source, describe, shape
 from tests.families import FAMILIES, MOE_FAMILIES
 from tests.operators_cases import EXACT, FIXED_TOP_K

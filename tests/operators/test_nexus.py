@@ -22,10 +22,10 @@ from growc.model import ModelGraph, inspect
 from growc.model.drawn import draw, logits
 from growc.nn.domain_router import DomainRouter
 from growc.operators import Operator, operator
+from growc.operators.claims import Preserves
 from growc.operators.example import examples
 from growc.operators.grown_config import loads
 from growc.operators.means import domain
-from growc.operators.operator import Preserves
 from growc.operators.pasts import Past
 from growc.programs import Init, Late, Made, Mean, Source, describe, of_parent
 from tests.families import FAMILIES

@@ -18,8 +18,8 @@ from growc.growth.open import open_spec
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
 from growc.operators import operator
+from growc.operators.claims import Preserves
 from growc.operators.means import domain
-from growc.operators.operator import Preserves
 from growc.operators.pasts import Past
 from growc.programs import Late, of_parent
 from tests.families import FAMILIES

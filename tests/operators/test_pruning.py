@@ -20,10 +20,9 @@ from growc.model.drawn import build, draw, load, logits
 from growc.nn.pruned import without
 from growc.nn.skipping import as_skipping, with_ratios
 from growc.operators import Operator, operator
-from growc.operators.operator import KeptUnits
+from growc.operators.replicas import KeptUnits, order
 from growc.operators.selection import Dropped, search
 from growc.operators.sensitivity import widths
-from growc.operators.siblings import order
 from growc.operators.sites import Units
 from tests.families import FAMILIES, MOE_FAMILIES
 

@@ -27,9 +27,9 @@ from growc.model import inspect
 from growc.operators import operator, routers
 from growc.operators.allocation import Greedy, allocate
 from growc.operators.initialisation import Slots
-from growc.operators.operator import Role, Target
-from growc.operators.siblings import VECTORS, order, turn
+from growc.operators.replicas import VECTORS, order, turn
 from growc.operators.sites import MoeSite
+from growc.operators.target import Role, Target
 from growc.programs import Source, Take, shape
 from growc.run import grow as growing
 from growc.run.state import load_state, save_state

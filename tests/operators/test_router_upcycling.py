@@ -17,8 +17,8 @@ from growc.model import ModelGraph, inspect
 from growc.model.drawn import draw
 from growc.nn.mixture_of_routers import MixtureOfRouters
 from growc.operators import operator
+from growc.operators.claims import Preserves
 from growc.operators.means import MeanTokens
-from growc.operators.operator import Preserves
 from growc.operators.sites import Heads
 from growc.programs import Late, Made
 from tests.families import FAMILIES, SIZES

@@ -13,8 +13,8 @@ from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.operators.expert_upcycling import ExpertUpcycling
+from growc.operators.replicas import order, turn
 from growc.operators.routers import ROUTER_INITS
-from growc.operators.siblings import order, turn
 from growc.programs import shape
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT

@@ -25,8 +25,8 @@ from growc.model.drawn import build, logits
 from growc.nn.adjugates import Adjugates
 from growc.nn.deltas import Deltas, WithDeltas
 from growc.operators import Operator, operator
+from growc.operators.claims import Preserves
 from growc.operators.example import examples
-from growc.operators.operator import Preserves
 from growc.spec.schema import Parallel
 from tests.checkpoint.folders import Place, source_model
 from tests.families import FAMILIES

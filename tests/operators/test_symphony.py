@@ -13,8 +13,8 @@ from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import ModelGraph, inspect
 from growc.model.drawn import draw
 from growc.operators import operator
+from growc.operators.claims import Preserves
 from growc.operators.matching import order_of
-from growc.operators.operator import Preserves
 from growc.programs import Init, Mean, Slerp, describe
 from tests.families import FAMILIES
 

@@ -12,7 +12,7 @@ from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, grow_twin
 from growc.model import inspect
 from growc.operators import operator
-from growc.operators.operator import Preserves
+from growc.operators.claims import Preserves
 from growc.programs import Divide
 from tests import small
 from tests.families import FAMILIES

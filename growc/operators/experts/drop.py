@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Preserves
 from growc.operators.experts.expert_init import ExpertInit, expert_seed, layout, units_of
 from growc.operators.initialisation import Slots
-from growc.operators.operator import Preserves
 from growc.operators.work import drawn
 from growc.programs import Apply, Expr, Init
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from growc.operators.claims import Problem
 from growc.operators.initialisation import Initialisation, Slots
-from growc.operators.operator import Problem
 from growc.operators.sites import MoeSite, Units
 from growc.programs import Divide, Expr, Init, Where
 

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 from typing_extensions import override
 
+from growc.operators.claims import Preserves
 from growc.operators.experts.expert_init import ExpertInit, layout, of_originals, units_of
 from growc.operators.initialisation import Slots
-from growc.operators.operator import Preserves
 from growc.operators.work import orthogonal, spoken
 from growc.programs import Apply, Expr
 

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 from typing_extensions import override
 
+from growc.operators.claims import Preserves
 from growc.operators.experts.expert_init import ExpertInit, of_originals
 from growc.operators.initialisation import Slots
-from growc.operators.operator import Preserves
 from growc.operators.work import drawn
 from growc.programs import Expr, Init, Scale, Std
 

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Preserves
 from growc.operators.experts.expert_init import ExpertInit, layout, matrices_of, of_originals, ranked, units_of
 from growc.operators.initialisation import Slots
-from growc.operators.operator import Preserves
 from growc.operators.work import mixed, spoken
 from growc.programs import Add, Apply, Expr, Scale
 

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from typing_extensions import override
 
+from growc.operators.claims import Preserves
 from growc.operators.experts.expert_init import ExpertInit, layout, matrices_of, ranked, units_of
 from growc.operators.initialisation import Slots
-from growc.operators.operator import Preserves
 from growc.operators.work import perturbed, spoken
 from growc.programs import Apply, Expr
 

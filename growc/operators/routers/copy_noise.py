@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.operators.claims import Preserves
 from growc.operators.initialisation import Slots
-from growc.operators.operator import Preserves
 from growc.operators.routers.router_init import RouterInit
 from growc.programs import Add, Expr, Init, Scale, Std
 

@@ -1,4 +1,4 @@
-"""Vectors over the slots of a grown layer that follow from its replicas.
+"""How often each expert of a layer is copied, and the vectors over the slots of the grown layer that follow from it.
 
 Canonical order: the replicas of an expert are neighbours and the original comes first (new 2i, 2i+1 from old i when
 every expert is doubled), so that growth moves no rows between expert-parallel ranks.
@@ -6,7 +6,11 @@ every expert is doubled), so that growth moves no rows between expert-parallel r
 
 from __future__ import annotations
 
-from growc.operators.operator import Replicas
+Replicas = tuple[int, ...]
+"""How many experts of the grown layer come from each expert of the source layer; none of one that is dropped."""
+
+KeptUnits = tuple[tuple[int, ...], ...]
+"""The intermediate units that each expert of a layer keeps, in ascending order; shared experts come last."""
 
 
 def order(replicas: Replicas) -> tuple[int, ...]:
