@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.engine.head import CHUNK
 from growc.engine.layout import Layout
-from growc.model import ModelGraph
 from growc.spec.training import FloatType
 
 STATES: Mapping[FloatType, int] = {"fp32": 16, "bf16": 12}

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.audit.readings import READ
 from growc.checkpoint.training import State, write_state
 from growc.files.beside import TRAINING
-from growc.growth.rewrite import rewrite
-from growc.model import ModelGraph, inspect
+from growc.growth.rewrite import refusals, rewrite
+from growc.model import inspect
 from growc.model.build import canonical, load_config
 from growc.operators import operator
 from growc.operators.example import examples
@@ -60,7 +61,7 @@ class Scene:
         """Whether the first operator takes this source."""
         first, graph = self.operators[0], self.model
         grows = operator(first["op"]).model_validate({key: value for key, value in first.items() if key != "op"})
-        return not any(True for _ in grows.problems(graph))
+        return not refusals(grows, graph)
 
     def spec(self, root: Path) -> Path:
         """A spec of the growth, in a folder that has the source too; both are written at the first call."""

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 
+from growc.anatomy.sites import MoeSite
 from growc.audit.record import recorded_replicas, recorded_scores
 from growc.audit.scores import expert_scores
 from growc.audit.step import Step
 from growc.operators.allocation import Explicit, Greedy, Proportional, Sampling, Uniform
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.sites import MoeSite
 
 
 def replicas(step: Step[ExpertUpcycling], site: MoeSite) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.audit.beside import differences_beside
 from growc.audit.compare import MOST, differences
 from growc.audit.fault import refuse
@@ -32,7 +33,8 @@ from growc.files.distributed import is_distributed
 from growc.files.folder import read_folder
 from growc.growth.graph import GrowNode
 from growc.growth.open import open_spec
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
+from growc.model.moe_class_search import resolve_moe
 from growc.model.source import CONFIG, read_config
 
 
@@ -82,9 +84,10 @@ def _read(node: GrowNode, lineage: dict[str, Any], source: Rows) -> tuple[list[S
     for index, (planned, record) in enumerate(zip(node.rewrites, records, strict=True)):
         operator, before = planned.operator, source.graph
         replicas = {int(layer): tuple(counts) for layer, counts in record["replicas"].items()}
-        after = inspect(operator.config(before, replicas), before.cost.sequence_length)
+        moe = resolve_moe(before, operator.wants(before))
+        after = inspect(operator.config(before, replicas, moe), before.cost.sequence_length)
         seed = f"{node.training.seed}/{node.stage}/{index}"
-        steps.append(Step(operator, seed, before, after, source, record))
+        steps.append(Step(operator, seed, before, after, source, record, operator.map_order(before, moe)))
         check_settings(steps[-1])
         source = AsTold(reading(operator.op)(steps[-1]), source, after)
     return steps, source

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.sites import MoeSite
 from growc.audit.fault import refuse
 from growc.audit.moving import expert_tensors
 from growc.audit.step import Step
-from growc.model import ModelGraph
 from growc.model.layers import layer_of
-from growc.operators.sites import MoeSite
 
 
 def spoken_of(step: Step[Any], site: MoeSite) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
+from growc.anatomy.grown_format import without_siblings
+from growc.anatomy.model_graph import ModelGraph
 from growc.audit.fault import refuse
 from growc.diagnostics import GrowcError
-from growc.model import ModelGraph
 from growc.model.axes import with_fields
 from growc.model.build import REFUSALS, build_meta, load_config
 from growc.model.layers import layer_of
-from growc.operators.grown_config import without_siblings
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import torch
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.audit.value import Value, stacked
 from growc.checkpoint.source import FolderTensors
-from growc.model import ModelGraph
 
 
 class Rows(Protocol):

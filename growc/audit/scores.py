@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from growc.anatomy.sites import FfnSite, MoeSite, Units
 from growc.audit.rows import count, row
 from growc.audit.step import Step
-from growc.operators.sites import FfnSite, MoeSite, Units
 
 
 def expert_scores(step: Step[Any], site: MoeSite, score: str, over: str) -> list[float]:

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.audit.rows import Rows, Told
 from growc.growth.fresh import normal, uniform
-from growc.model import ModelGraph
 from growc.operators import Operator
 
 Reading = Mapping[str, Told]
@@ -27,7 +27,8 @@ class Step(Generic[Kind_co]):
     """An operator with its settings on a model.
 
     `before` and `after` are the models, traced, and `source` has the tensors of the first. `seed` is the one of the
-    step, which is put before that of every draw. `record` is what `growth.json` says of the step; what it decides by
+    step, which is put before that of every draw. `order` says where the `up` maps of a dense network stand in the
+    tensor of an expert that is made of it. `record` is what `growth.json` says of the step; what it decides by
     scores is `settled` where the tensors at hand are not those that were scored.
     """
 
@@ -37,6 +38,7 @@ class Step(Generic[Kind_co]):
     after: ModelGraph
     source: Rows
     record: Mapping[str, Any]
+    order: tuple[int, ...] = ()
     settled: bool = False
     _kept: dict[str, Any] = field(default_factory=dict[str, Any], init=False)
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.audit.compare import differences
 from growc.audit.fault import fault
 from growc.audit.moments import Moments, moments
@@ -24,7 +25,6 @@ from growc.checkpoint.sound import STEP
 from growc.checkpoint.training import SHARDS, Meta, read_meta, read_tensor, types_of
 from growc.diagnostics import Diagnostic
 from growc.files.beside import TRAINING
-from growc.model import ModelGraph
 
 SECOND = "exp_avg_sq"
 """Adam's second moment, the mean of squares; all others are means of gradients."""

@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.conversion import Loading
 from growc.checkpoint.dtypes import TORCH
 from growc.checkpoint.source import FolderTensors
 from growc.diagnostics import Diagnostic, Severity, fail
 from growc.files.plan import PlannedTensor
-from growc.model import ModelGraph
 from growc.model.prediction import promised, stay_valid, without_promise
 from growc.model.whole import is_whole, takes, text_alone, text_of, whole_model, with_text
 

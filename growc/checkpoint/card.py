@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from growc.anatomy.grown_format import loads
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.around import Around
 from growc.files.beside import CARD, is_there
 from growc.growth.graph import GrowNode
-from growc.model import ModelGraph
-from growc.operators.grown_config import loads
 from growc.plan.changes import settings
 from growc.plan.render import parameters
 

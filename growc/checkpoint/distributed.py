@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.dtypes import SAFETENSORS, TORCH
 from growc.checkpoint.payload import Archive, Described, described, load
 from growc.checkpoint.prefix import prefix_of
@@ -27,7 +28,6 @@ from growc.checkpoint.sound import FAULTS, said
 from growc.diagnostics import fail
 from growc.files.distributed import INDEX, fingerprint, head_digest, size_of, unsound
 from growc.files.plan import Copied, Source
-from growc.model import ModelGraph
 
 MOST_CELLS = 1 << 24
 """Of the grid that the edges of a tensor's chunks make; ranks that share a tensor out make no more than they are."""

@@ -9,10 +9,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.sites import MoeSite
 from growc.growth.evaluate import Fetch, InMemory, evaluate
 from growc.growth.rewrite import Rewrite
 from growc.growth.units import over_units
-from growc.model import ModelGraph
 from growc.operators.matching import ByActivations
 from growc.operators.means import Means
 from growc.operators.measures import Ranking, needs
@@ -20,7 +21,6 @@ from growc.operators.scores import combined, drawn, parts
 from growc.operators.selection import ByReconstruction
 from growc.operators.sensitivity import BySensitivity
 from growc.operators.sensitivity import drawn as drawn_units
-from growc.operators.sites import MoeSite
 from growc.programs import Expr, Pick, Source, Take, sources
 
 ROWS_AT_ONCE = 8

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from growc.anatomy.replicas import Replicas
 from growc.diagnostics import Diagnostic, Severity
 from growc.files.beside import LINEAGE
 from growc.files.strict import parse, read_bytes
 from growc.operators import operator
-from growc.operators.replicas import Replicas
 
 
 def told_siblings(folder: Path) -> tuple[dict[int, Replicas], tuple[Diagnostic, ...]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import fail
-from growc.model import ModelGraph
 
 
 def prefix_of(names: Collection[str], graph: ModelGraph, where: Path) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from growc import __version__
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.around import Around, around, check_whole
 from growc.checkpoint.arrangement import Arrangement, distribute
 from growc.checkpoint.card import write_card
@@ -47,8 +48,8 @@ from growc.files.staging import check_space
 from growc.growth.decision import by_scores
 from growc.growth.graph import GrowNode
 from growc.growth.open import open_spec
-from growc.growth.rewrite import Rewrite, core_seconds, rewrite
-from growc.model import ModelGraph, ModelSource, inspect
+from growc.growth.rewrite import Rewrite, core_seconds, refusals, rewrite
+from growc.model import ModelSource, inspect
 from growc.model.source import CONFIG, from_folder, named, read_config
 from growc.model.whole import text_of
 from growc.operators.expert_pruning import ExpertPruning
@@ -143,7 +144,7 @@ def _grown(node: GrowNode, graph: ModelGraph, tensors: Tensors) -> tuple[Grown, 
 
 def _replanned(node: GrowNode, index: int, planned: Rewrite, graph: ModelGraph) -> Rewrite:
     """The rewrite on the folder's own model: an earlier growth of it may have been settled by measurement."""
-    problems = list(planned.operator.problems(graph))
+    problems = refusals(planned.operator, graph)
     if problems:
         place = ("stages", node.position, "grow", index)
         raise GrowcError(Diagnostic(p.code, p.message, p.help, node.loaded.span(*place, *p.where)) for p in problems)

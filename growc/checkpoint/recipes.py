@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.blocks import Block, Row, blocks
 from growc.checkpoint.conversion import Storage
 from growc.checkpoint.dtypes import SAFETENSORS, TORCH
@@ -21,7 +22,6 @@ from growc.checkpoint.origin import Origin, origin, stays
 from growc.checkpoint.source import FolderTensors
 from growc.files.plan import Copied, Made, Part, PlannedTensor
 from growc.growth.rewrite import Rewrite
-from growc.model import ModelGraph
 from growc.programs import Source, sources
 
 Place = tuple[str, int | None, Pattern]

@@ -13,12 +13,12 @@ from typing import Any, NoReturn
 
 from torch.distributed.checkpoint.api import CheckpointException
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.shards import ShardsReader
 from growc.checkpoint.training import FORMAT, META, SHARDS
 from growc.diagnostics import fail
 from growc.files.distributed import INDEX
 from growc.files.strict import parse, read_bytes
-from growc.model import ModelGraph
 
 STEP = "step"
 """Name of the number of steps among the state of a tensor."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.conversion import Load, Loading, Storage, misnumbered
 from growc.checkpoint.dtypes import TORCH
 from growc.checkpoint.rest import sort_out
@@ -18,7 +19,6 @@ from growc.checkpoint.weights import Weights
 from growc.diagnostics import fail
 from growc.files.plan import Copied
 from growc.growth.evaluate import InMemory
-from growc.model import ModelGraph
 from growc.model.source import CONFIG, read_config
 from growc.model.whole import is_whole, names_in, whole_model
 

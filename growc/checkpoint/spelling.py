@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from growc.anatomy.grown_format import GROWN
 from growc.diagnostics import GrowcError
 from growc.files.strict import encoded
 from growc.model.build import canonical, load_config
-from growc.operators.grown_config import GROWN
 
 OWN = frozenset({"model_type", "architectures", "dtype", "torch_dtype", GROWN})
 """Keys that are written for the grown model, whatever the source's config says."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from growc.anatomy.grown_format import GROWN
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import fail
 from growc.growth.graph import GrowNode
 from growc.growth.open import Opened
-from growc.model import ModelGraph
-from growc.operators.grown_config import GROWN
 
 
 def grow_node(opened: Opened, stage: str) -> GrowNode:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import torch
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.conversion import Loading, Storage
 from growc.checkpoint.grown import Grown
 from growc.checkpoint.layout import Layout
@@ -15,7 +16,6 @@ from growc.checkpoint.source import FolderTensors
 from growc.checkpoint.weights import Weights
 from growc.checkpoint.write import shell
 from growc.diagnostics import fail
-from growc.model import ModelGraph
 from growc.model.whole import names_in, whole_model, with_text
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.spelling import spelled
 from growc.files.atomic import write_json
 from growc.files.beside import CONFIG
-from growc.model import ModelGraph
 from growc.model.build import load_config
 
 

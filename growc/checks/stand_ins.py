@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import fail
 from growc.growth.rewrite import Rewrite
-from growc.model import ModelGraph
 from growc.model.layers import layers_shown
 from growc.operators import Operator
 

@@ -14,11 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import KeptUnits, Replicas
+from growc.anatomy.sites import FfnSite
 from growc.checks.stand_ins import check_kinds, depth, restricted, stand_ins
 from growc.growth.decision import by_scores, scored
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, other_of, rewrite
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.model.drawn import build, draw, generator, load
 from growc.model.drawn import tokens as drawn_tokens
 from growc.model.reach import LENGTH, within_reach
@@ -26,8 +29,6 @@ from growc.model.small import shrink
 from growc.operators import Operator
 from growc.operators.matching import ByActivations
 from growc.operators.means import Means
-from growc.operators.replicas import KeptUnits, Replicas
-from growc.operators.sites import FfnSite
 from growc.programs import Expr, Late, of_parent, shape
 
 SEQUENCES = 4

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from growc.anatomy.sites import MoeSite
 from growc.engine.recompute import recomputing
-from growc.operators.sites import MoeSite
 from growc.spec.schema import Balance
 
 

@@ -23,9 +23,9 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import fail
 from growc.engine.recompute import seen, unseen
-from growc.model import ModelGraph
 
 VARIANTS = 8
 """Times that a layer's forward is compiled: in training and in validation, for every size of a batch."""

@@ -13,11 +13,11 @@ import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
+from growc.anatomy.grown_format import ADJUGATES, DELTAS, MIXTURE, modules_of
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import fail
 from growc.engine import grouped_gemm
-from growc.model import ModelGraph
 from growc.model.build import load_config
-from growc.operators.grown_config import ADJUGATES, DELTAS, MIXTURE, modules_of
 from growc.spec.kernels import Kernels
 from growc.spec.training import FloatType
 

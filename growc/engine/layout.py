@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from growc.anatomy.grown_format import shares_weights
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import fail
-from growc.model import ModelGraph
-from growc.operators.grown_config import shares_weights
 from growc.spec.schema import Parallel
 
 

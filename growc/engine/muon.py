@@ -23,10 +23,10 @@ from torch.optim._muon import (
 from transformers import PreTrainedModel
 from typing_extensions import override
 
+from growc.anatomy.sites import MoeSite
 from growc.engine.distribute import local
 from growc.engine.moments import KEPT_IN
 from growc.engine.sharded import rows_held
-from growc.operators.sites import MoeSite
 from growc.spec.training import AdjustLr
 
 

@@ -18,8 +18,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 from transformers.distributed.expert_parallel import apply_expert_parallelism
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.engine.layout import Layout
-from growc.model import ModelGraph
 from growc.spec.training import FloatType
 
 DISPATCH = "ep_dispatch_experts"

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.sites import MoeSite
 from growc.engine import grouped_gemm
 from growc.engine.optimizer import TYPES
-from growc.model import ModelGraph
 from growc.model.build import load_config
-from growc.operators.sites import MoeSite
 from growc.spec.training import FloatType
 
 TURNS = 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growc.model import ModelGraph
+from growc.anatomy.model_graph import ModelGraph
 
 NOT_THE_FUNCTION = frozenset({"initializer_range", "max_position_embeddings", "use_cache"})
 """Keys of configs that change nothing of what a model computes from its weights; ids of tokens neither."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from growc.anatomy.grown_format import without_siblings
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import Diagnostic, GrowcError, Span, fail
 from growc.growth.alike import difference
 from growc.growth.graph import GrowNode, Node, Port, Root, State, TrainNode, described, digest
-from growc.growth.rewrite import Rewrite, other_of, rewrite
-from growc.model import ModelGraph, inspect
+from growc.growth.rewrite import Rewrite, other_of, refusals, rewrite
+from growc.model import inspect
 from growc.operators import Operator
-from growc.operators.grown_config import without_siblings
 from growc.operators.pasts import Past
 from growc.spec import LoadedSpec
 from growc.spec.origins import origins
@@ -264,7 +265,7 @@ class Arms:
         rewrites: list[Rewrite] = []
         for index, (operator, seed) in enumerate(zip(grow, seeds, strict=True)):
             before, operator = models[0], operator.mixing(len(models))
-            problems = list(operator.problems(before))
+            problems = refusals(operator, before)
             if not problems:
                 self._alike(position, models, other_of(operator, before))
                 problems = list(operator.problems_together(models, pasts))

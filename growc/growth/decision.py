@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from growc.anatomy.replicas import KeptUnits, Replicas
+from growc.anatomy.sites import MoeSite
 from growc.growth.rewrite import Rewrite
-from growc.operators.replicas import KeptUnits, Replicas
 from growc.operators.sensitivity import BySensitivity, by_expert, share_of, widths
-from growc.operators.sites import MoeSite
 
 Scores = dict[int, tuple[float, ...]]
 """Numbers by layer."""

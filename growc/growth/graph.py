@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import override
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.growth.rewrite import Rewrite
-from growc.model import ModelGraph, ModelSource
+from growc.model import ModelSource
 from growc.operators import Operator
 from growc.operators.claims import Preserves
 from growc.spec import LoadedSpec

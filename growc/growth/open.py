@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import Diagnostic, GrowcError, Severity, fail
 from growc.files.versions import code_digest
 from growc.growth.arms import sequence_length
 from growc.growth.build import build
 from growc.growth.graph import GrowthGraph, Root
 from growc.growth.unlike import FolderOf, unlike_tokenizers
-from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
 from growc.model.left_out import left_out
 from growc.model.positions import longest_sequence

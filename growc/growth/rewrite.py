@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from growc.model import ModelGraph, TensorInfo, inspect
+from growc.anatomy.model_graph import ModelGraph, TensorInfo
+from growc.anatomy.replicas import VECTORS, KeptUnits, Replicas
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
+from growc.model import inspect
+from growc.model.moe_class_search import resolve_moe
 from growc.operators import Operator
-from growc.operators.claims import Moments, Preserves
+from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.matching import order_of
-from growc.operators.replicas import VECTORS, KeptUnits, Replicas
-from growc.operators.sites import FfnSite, MoeSite
 from growc.operators.target import Role, Target
 from growc.programs import Expr, Late, Source, bind, lates, of_parent, reseeded
 
@@ -22,7 +24,8 @@ class Rewrite:
 
     `programs` and `moments` have an entry for every tensor of `grown`. Where the allocation is measured at run time,
     their late vectors are free and `grown` has the layout of equal scores; `bound` settles both. `parents` is how many
-    models are mixed: `source`, and those of `other`; programs name the tensors of these by `of_parent`.
+    models are mixed: `source`, and those of `other`; programs name the tensors of these by `of_parent`. `moe` is what
+    was found for the mixtures that the operator wants.
     """
 
     operator: Operator
@@ -33,6 +36,7 @@ class Rewrite:
     seed: str
     sequence_length: int
     parents: int = 1
+    moe: ResolvedMoe | None = None
 
     @property
     def read(self) -> dict[str, TensorInfo]:
@@ -98,17 +102,28 @@ class Rewrite:
         return Rewrite(
             self.operator,
             self.source,
-            inspect(self.operator.config(self.source, replicas), self.sequence_length),
+            inspect(self.operator.config(self.source, replicas, self.moe), self.sequence_length),
             {name: bind(program, values) for name, program in self.programs.items()},
             {name: Moments(settle(m.first), settle(m.second), m.keep_step) for name, m in self.moments.items()},
             self.seed,
             self.sequence_length,
             self.parents,
+            self.moe,
         )
 
 
+def refusals(operator: Operator, source: ModelGraph) -> list[Problem]:
+    """Why `operator` cannot grow `source`: what it says itself, or that no class can hold the mixtures it wants."""
+    found = list(operator.problems(source))
+    if not found and (request := operator.wants(source)) and not resolve_moe(source, request):
+        message = f"no class can hold experts in the place of {source.model_type}'s feed-forward networks"
+        help = "growc can stack linear maps of one kind with one activation between them"
+        found.append(Problem("GROW354", message, help))
+    return found
+
+
 def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_length: int, parents: int = 1) -> Rewrite:
-    """Apply `operator` to `source`; the operator must have no `problems` with it.
+    """Apply `operator` to `source`; there must be no `refusals`.
 
     Args:
         operator: what grows.
@@ -120,8 +135,9 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
     operator = operator.mixing(parents)
     sites = operator.sites(source)
     replicas = {site.layer: operator.allocate(site) for site in sites}
-    grown = inspect(operator.config(source, replicas), sequence_length)
-    wanted = list(targets(operator, source, grown, parents))
+    moe = resolve_moe(source, operator.wants(source))
+    grown = inspect(operator.config(source, replicas, moe), sequence_length)
+    wanted = list(targets(operator, source, grown, moe, parents))
 
     def own(expr: Expr | None) -> Expr | None:
         return None if expr is None else reseeded(expr, seed)
@@ -137,6 +153,7 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
         seed,
         sequence_length,
         parents,
+        moe,
     )
 
 
@@ -146,13 +163,15 @@ def other_of(operator: Operator, source: ModelGraph) -> ModelGraph:
     return source if config is source.config else inspect(config, source.cost.sequence_length)
 
 
-def targets(operator: Operator, source: ModelGraph, grown: ModelGraph, parents: int = 1) -> Iterator[Target]:
-    """What every tensor of `grown` is to the sites that `operator` grows."""
+def targets(
+    operator: Operator, source: ModelGraph, grown: ModelGraph, moe: ResolvedMoe | None, parents: int = 1
+) -> Iterator[Target]:
+    """What every tensor of `grown` is to the sites that `operator` grows; `moe` holds the mixtures that it wants."""
     sites = operator.sites(source)
     mixtures = tuple(site for site in sites if isinstance(site, MoeSite))
     made = {site.layer: site for site in grown.moe}
     dense = {made[site.layer]: site for site in sites if isinstance(site, FfnSite)}
-    holding, other = operator.holding(source), other_of(operator, source)
+    order, other = operator.map_order(source, moe), other_of(operator, source)
     networks = {} if other is source else {site.layer: site for site in other.ffn}
     attention = {site.layer: site for site in source.attention}
     projections = {f"{path}.{kind}" for s in source.attention for path in s.projections for kind in ("weight", "bias")}
@@ -160,16 +179,14 @@ def targets(operator: Operator, source: ModelGraph, grown: ModelGraph, parents: 
     for name, tensor in grown.tensors.items():
         aim = target(name, source, mixtures, parents)
         for site, role in _roles(name, tuple(dense)):
-            assert holding is not None
-            aim = Target(name, tensor.shape, role, site, dense[site], holding.order, parents)
+            aim = Target(name, tensor.shape, role, site, dense[site], order, parents)
         if aim.role is Role.OTHER and name not in source.tensors:
             aim = Target(name, tensor.shape, Role.ADDED, parents=parents)
         mixture = next((m for m in grown.moe if m.layer in grows and name.rpartition(".")[0] == m.router), None)
         before = attention.get(mixture.layer) if mixture else None
         if aim.role is Role.EXPERT and networks:
-            assert holding is not None
             assert aim.site is not None
-            aim = replace(aim, dense=networks[aim.site.layer], order=holding.order)
+            aim = replace(aim, dense=networks[aim.site.layer], order=order)
         projects, experts = name in projections, next((site.num_experts for site in source.moe), 0)
         yield replace(aim, made=tensor.shape, mixture=mixture, attention=before, projects=projects, experts=experts)
 
@@ -203,5 +220,5 @@ def unchanged(rewrite: Rewrite, name: str) -> bool:
 
 def core_seconds(rewrite: Rewrite) -> float:
     """How long one core takes to compute the grown tensors, as predicted from their shapes."""
-    wanted = targets(rewrite.operator, rewrite.source, rewrite.grown, rewrite.parents)
+    wanted = targets(rewrite.operator, rewrite.source, rewrite.grown, rewrite.moe, rewrite.parents)
     return sum(map(rewrite.operator.seconds, wanted))

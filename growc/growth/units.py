@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from growc.operators.sites import FfnSite, MoeSite, Units
+from growc.anatomy.sites import FfnSite, MoeSite, Units
 
 
 def by_unit(values: Tensor, unit: Units) -> Tensor:

@@ -5,28 +5,7 @@ torch.fx, with its sites (where it can grow), axes (what must grow together) and
 token by part). No family is known by name.
 """
 
-from growc.model.graph import (
-    AttentionTerm,
-    Axis,
-    AxisDim,
-    Blocks,
-    Cost,
-    ModelGraph,
-    TensorInfo,
-)
 from growc.model.inspect import inspect
 from growc.model.source import ModelSource, fetch, resolve
 
-__all__ = [
-    "AttentionTerm",
-    "Axis",
-    "AxisDim",
-    "Blocks",
-    "Cost",
-    "ModelGraph",
-    "ModelSource",
-    "TensorInfo",
-    "fetch",
-    "inspect",
-    "resolve",
-]
+__all__ = ["ModelSource", "fetch", "inspect", "resolve"]

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from growc.anatomy.grown_format import GROWN
+from growc.anatomy.model_graph import Axis, AxisDim, Blocks
+from growc.anatomy.sites import MoeSite
 from growc.diagnostics import GrowcError
 from growc.model.build import REFUSALS, build_meta
-from growc.model.graph import Axis, AxisDim, Blocks
 from growc.model.layers import blocks as find_blocks
 from growc.model.layers import layer_of
 from growc.model.trace import trace
-from growc.operators.grown_config import GROWN
-from growc.operators.sites import MoeSite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

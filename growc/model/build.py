@@ -18,11 +18,11 @@ from transformers.models.auto.modeling_auto import (
     AutoModelForCausalLM,
 )
 
+from growc.anatomy.grown_format import GROWN, fault_of, sections_of
 from growc.diagnostics import fail
 from growc.files.strict import decoded
 from growc.model import attention, limits
 from growc.nn.auto import register
-from growc.operators.grown_config import GROWN, fault_of, sections_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

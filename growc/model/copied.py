@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.sites import FfnSite, MoeSite
 from growc.diagnostics import GrowcError
 from growc.model.build import REFUSALS
 from growc.model.drawn import draw, logits, tokens
 from growc.model.fused import fused
-from growc.model.graph import ModelGraph
 from growc.model.reach import LENGTH
 from growc.operators.as_experts import as_experts
-from growc.operators.sites import FfnSite, MoeSite
 
 GAP = 1e-9
 """How far logits of order 1 may lie apart by the rounding of float64."""

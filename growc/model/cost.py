@@ -10,12 +10,12 @@ import torch.nn.functional as functional
 from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from growc.anatomy.model_graph import AttentionTerm, Blocks, Cost, TensorInfo
+from growc.anatomy.sites import MoeSite
 from growc.model.attention import FLOP_FORMULAS, attention_flops
-from growc.model.graph import AttentionTerm, Blocks, Cost, TensorInfo
 from growc.model.layers import layer_of
 from growc.model.sites import Sites, is_attention, module_of
 from growc.model.trace import value, values
-from growc.operators.sites import MoeSite
 
 PARTS: tuple[str, ...] = (
     "attention_projections",

@@ -21,7 +21,7 @@ from growc.programs import of_parent
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from growc.model.graph import ModelGraph
+    from growc.anatomy.model_graph import ModelGraph
 
 SPREAD = 0.5
 """How far gains and biases are drawn from where the family starts them. A bias that is larger than what differs between

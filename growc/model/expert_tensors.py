@@ -17,12 +17,12 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
+from growc.anatomy.model_graph import Axis, Blocks
+from growc.anatomy.sites import MoeSite
 from growc.model.build import REFUSALS
-from growc.model.graph import Axis, Blocks
 from growc.model.layers import in_layer, layer_of
 from growc.model.trace import value, values
 from growc.nn.rewired import SUMS, Followed, own_logits
-from growc.operators.sites import MoeSite
 
 ADDING: frozenset[object] = frozenset((*SUMS, operator.add, operator.iadd, "add", "add_", "__add__", "__radd__"))
 

@@ -15,14 +15,14 @@ from torch import Tensor, fx
 from torch.fx.proxy import TraceError
 from transformers.utils import logging
 
+from growc.anatomy.grown_format import GROWN, groups_of
+from growc.anatomy.model_graph import Blocks, ModelGraph, TensorInfo
+from growc.anatomy.sites import MoeSite
 from growc.diagnostics import fail
 from growc.model import axes, cost, expert_tensors, layers, routing, sites, units
 from growc.model.build import REFUSALS, build_meta, canonical, load_config, own_attention
-from growc.model.graph import Blocks, ModelGraph, TensorInfo
 from growc.model.kept import keep
 from growc.model.trace import trace
-from growc.operators.grown_config import GROWN, groups_of
-from growc.operators.sites import MoeSite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

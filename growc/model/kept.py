@@ -10,11 +10,11 @@ from pydantic import TypeAdapter
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from growc.anatomy.grown_format import GROWN
 from growc.files import cache
 from growc.files.versions import versions
 from growc.model.build import load_config
 from growc.model.module import has_run
-from growc.operators.grown_config import GROWN
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from growc.model.graph import Blocks
+from growc.anatomy.model_graph import Blocks
 
 PER_LAYER = frozenset({"layer_idx", "training"})
 """Attributes that differ between equal blocks."""

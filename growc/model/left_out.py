@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.files.folder import read_folder
 from growc.files.vocabulary import has_tokenizer
-from growc.model.graph import ModelGraph
 from growc.model.prediction import NUMBERED, predicts, promised
 from growc.model.source import ModelSource
 from growc.model.whole import is_whole, other_parts

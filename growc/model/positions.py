@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.model.build import load_config
-from growc.model.graph import ModelGraph
 
 TABLES = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight", "position_embedding.weight")
 """How names of such tables end in transformers."""

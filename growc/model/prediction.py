@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from growc.operators.grown_config import GROWN
+from growc.anatomy.grown_format import GROWN
 
 NUMBERED = re.compile(r"(?:^|\.)layers\.(\d{1,6})\.")
 """The number of a layer; what stands before are the modules that it is in."""

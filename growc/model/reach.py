@@ -13,10 +13,10 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import GrowcError
 from growc.model.build import REFUSALS
 from growc.model.drawn import draw, logits, tokens
-from growc.model.graph import ModelGraph
 from growc.model.kept import keep
 
 LENGTH = 24

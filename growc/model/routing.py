@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from growc.anatomy.grown_format import GROWN, routes_exclusively
+from growc.anatomy.model_graph import Blocks
+from growc.anatomy.sites import MoeSite, Repetition
 from growc.diagnostics import GrowcError
 from growc.model.axes import with_fields
 from growc.model.build import REFUSALS, build_meta
-from growc.model.graph import Blocks
 from growc.nn.rewired import Rewired, inputs, selection_biases
-from growc.operators.grown_config import GROWN, routes_exclusively
-from growc.operators.sites import MoeSite, Repetition
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

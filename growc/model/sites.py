@@ -13,15 +13,15 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from transformers.pytorch_utils import Conv1D
 
+from growc.anatomy.model_graph import Blocks
+from growc.anatomy.sites import AttentionSite, FfnSite, Heads, MoeSite
 from growc.model import limits
-from growc.model.graph import Blocks
 from growc.model.layers import in_layer, layer_of
 from growc.model.trace import value
 from growc.nn.adjugates import Adjugates
 from growc.nn.attention_experts import AttentionRouter
 from growc.nn.deltas import Deltas
 from growc.nn.domain_router import DomainRouter
-from growc.operators.sites import AttentionSite, FfnSite, Heads, MoeSite
 
 Test = Callable[[fx.Node], bool]
 _Site = TypeVar("_Site", MoeSite, FfnSite, AttentionSite)

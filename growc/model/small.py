@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from growc.model.graph import Axis, ModelGraph
-from growc.operators.grown_config import GROWN
+from growc.anatomy.grown_format import GROWN
+from growc.anatomy.model_graph import Axis, ModelGraph
 
 WIDTH = 16
 """What every larger width becomes; the residual stream gets twice as much, so that logits stay apart."""

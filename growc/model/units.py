@@ -16,13 +16,13 @@ from torch import Tensor, fx
 from torch.func import functional_call
 from torch.fx.node import map_aggregate
 
+from growc.anatomy.model_graph import Axis, Blocks
+from growc.anatomy.sites import MoeSite, Units
 from growc.diagnostics import GrowcError
 from growc.model.axes import with_fields
 from growc.model.build import REFUSALS, build_meta
-from growc.model.graph import Axis, Blocks
 from growc.model.layers import in_layer
 from growc.model.trace import value, values
-from growc.operators.sites import MoeSite, Units
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -16,10 +16,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
 )
 
+from growc.anatomy.grown_format import GROWN
 from growc.diagnostics import GrowcError
 from growc.files.strict import decoded
 from growc.model.build import NOT_CARRIED, REFUSALS, load_config
-from growc.operators.grown_config import GROWN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from growc.anatomy.grown_format import ADJUGATE_WIDTH, ADJUGATES
 from growc.nn.mixture import Experts
-from growc.operators.grown_config import ADJUGATE_WIDTH, ADJUGATES
 
 
 class Adjugates(Experts):

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers.configuration_utils import PreTrainedConfig
 
-from growc.operators.grown_config import GROWN
+from growc.anatomy.grown_format import GROWN
 
 
 class GrownConfig(PreTrainedConfig):
@@ -19,7 +19,7 @@ class GrownConfig(PreTrainedConfig):
     model_type = GROWN
 
     def __new__(cls, **values: Any) -> Any:
-        """The config of a grown model; `values` has the section that `growc.operators.grown_config` describes."""
+        """The config of a grown model; `values` has the section that `growc.anatomy.grown_format` describes."""
         from growc.nn.grown import grown_classes
 
         config_class, _ = grown_classes(values[GROWN]["model_type"])

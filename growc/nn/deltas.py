@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from transformers import initialization as init
 from typing_extensions import override
 
+from growc.anatomy.grown_format import EXPERTS
 from growc.nn.mixture import Parts, Router, kernel, parts_of, router
-from growc.operators.grown_config import EXPERTS
 
 
 class Deltas(nn.Module):

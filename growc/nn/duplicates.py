@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from growc.anatomy.replicas import Replicas, order
+from growc.anatomy.sites import MoeSite
 from growc.nn.rewired import Rewired, selection_biases
-from growc.operators.replicas import Replicas, order
-from growc.operators.sites import MoeSite
 
 
 class KEff:

@@ -16,9 +16,9 @@ from transformers import initialization as init
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from growc.anatomy.grown_format import GROWN, sizes_of
 from growc.nn.changes import change
 from growc.nn.exclusive import make_exclusive
-from growc.operators.grown_config import GROWN, sizes_of
 
 
 @cache

@@ -18,7 +18,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
-from growc.operators.grown_config import EXPERTS, RENORMALISED, SHARED_EXPERT, TOP_K, WIDTH
+from growc.anatomy.grown_format import EXPERTS, RENORMALISED, SHARED_EXPERT, TOP_K, WIDTH
 
 
 class Router(nn.Module):

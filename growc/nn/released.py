@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from growc.anatomy.sites import MoeSite
 from growc.nn.duplicates import KEff
 from growc.nn.exclusive import ExclusiveRouting
-from growc.operators.sites import MoeSite
 
 
 class Collisions(KEff):

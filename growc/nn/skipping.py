@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from growc.operators.sites import MoeSite
+from growc.anatomy.sites import MoeSite
 
 
 class Skipped:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from growc.operators.replicas import Replicas
+from growc.anatomy.replicas import Replicas
 from growc.operators.scores import Over, Score
 
 _FORBID = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growc.operators.sites import FfnSite, MoeSite
+from growc.anatomy.sites import FfnSite, MoeSite
 from growc.programs import AsExperts, Source
 
 

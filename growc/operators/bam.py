@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import ATTENTION_EXPERTS, with_modules
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import AttentionSite, Gates, ResolvedMoe
 from growc.operators.branches import BranchExperts
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.grown_config import ATTENTION_EXPERTS, with_modules
-from growc.operators.operator import Growable
-from growc.operators.sites import AttentionSite, Gates, Holding
 from growc.operators.target import Role, Target
 from growc.programs import Expr, Source, of_parent
 
@@ -52,7 +52,7 @@ class Bam(BranchExperts):
     )
 
     @override
-    def own_problems(self, model: Growable) -> Iterator[Problem]:
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         for network in self.networks(model):
             if len(found := _attention(model, network.layer)) != 1 or not _apart(model, found[0]):
                 message = (
@@ -62,12 +62,11 @@ class Bam(BranchExperts):
                 return
 
     @override
-    def holding(self, model: Growable) -> Holding | None:
-        held = super().holding(model)
-        if held is None:
-            return None
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         changed = {n.layer: self._change(*_attention(model, n.layer)) for n in self.networks(model)}
-        return replace(held, config=with_modules(held.config, changed), stock=False)
+        return with_modules(super().config(model, replicas, moe), changed)
 
     def _change(self, attention: AttentionSite) -> dict[str, dict[str, Any]]:
         module = _module(attention.query[0])
@@ -100,11 +99,11 @@ def _of_branch(target: Target) -> str | None:
     return of_parent(int(number), f"{attention}.{name}") if target.role is Role.ADDED and name else None
 
 
-def _attention(model: Growable, layer: int) -> list[AttentionSite]:
+def _attention(model: ModelGraph, layer: int) -> list[AttentionSite]:
     return [site for site in model.attention if site.layer == layer]
 
 
-def _apart(model: Growable, attention: AttentionSite) -> bool:
+def _apart(model: ModelGraph, attention: AttentionSite) -> bool:
     """Whether queries, keys, values and outputs are made by a linear map each, just as wide, all in one module."""
     maps = (attention.query, attention.key, attention.value)
     if attention.output is None or any(len(paths) != 1 for paths in maps) or len(set(attention.projections)) != 4:

@@ -8,10 +8,10 @@ from typing import ClassVar, Self
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
-from growc.operators.operator import Growable
 from growc.operators.pasts import Past
 from growc.operators.target import Role, Target
 from growc.programs import Concat, Expr, Init, Mean, Source, from_parent, of_parent
@@ -29,13 +29,13 @@ class BranchExperts(DenseToMoe):
         return self if self.experts else self.model_copy(update={"experts": parents})
 
     @override
-    def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Past]) -> Iterator[Problem]:
         if self.experts != len(models):
             message = f"`experts` is {self.experts}, and the states to make them of are {len(models)}"
             yield Problem("GROW391", message, "leave experts out: every state gives one", ("experts",))
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.NOT
 
     def shared(self, target: Target) -> Expr:

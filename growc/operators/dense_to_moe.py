@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import VECTORS, Replicas
+from growc.anatomy.sites import FfnSite, Gates, MoeRequest, MoeSite, ResolvedMoe, SiteKind
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Preserves, Problem
-from growc.operators.operator import Growable, Operator
-from growc.operators.replicas import VECTORS, Replicas
-from growc.operators.sites import FfnSite, Gates, Holding, Mixture, MoeSite, SiteKind
+from growc.operators.operator import Operator
 from growc.operators.target import Role, Target
 from growc.programs import Divide, Expr, Init, Source, Take, squared
 
@@ -38,8 +39,8 @@ class FreshRouter(BaseModel):
 class FromDense(Operator):
     """Dense feed-forward networks become mixtures of experts; all else is carried over, and routers are made anew.
 
-    The stock class that can hold the result is searched for (`growc.model.holders`); where there is none, a module of
-    growc's does, and the plan says so. Experts start as `expert` says, and a selection bias as 0.
+    The stock class that can hold the result is searched for (`growc.model.moe_class_search`); where there is none, a
+    module of growc's does, and the plan says so. Experts start as `expert` says, and a selection bias as 0.
     """
 
     site = SiteKind.FFN
@@ -62,17 +63,17 @@ class FromDense(Operator):
         "and routers; gradient: experts start with their share of the dense network's",
     )
 
-    def mixture(self, model: Growable) -> Mixture:
-        """The mixtures that are wanted."""
+    @override
+    def wants(self, model: ModelGraph) -> MoeRequest | None:
         layers = tuple(site.layer for site in self.networks(model))
-        return Mixture(layers, self.experts, self.top_k, self.width(self.networks(model)[0]), self.gates)
+        return MoeRequest(layers, self.experts, self.top_k, self.width(self.networks(model)[0]), self.gates)
 
     def width(self, site: FfnSite) -> int:
         """The intermediate units of an expert."""
         return site.width
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         dense = {site.layer: site for site in _dense(model)}
         if not dense:
             message = f"{model.model_type} has no dense feed-forward network that growc can find"
@@ -101,22 +102,16 @@ class FromDense(Operator):
             yield Problem("GROW353", message, "grow layers of one width at a time", ("layers",))
             return
         yield from self.own_problems(model)
-        if self.holding(model) is None:
-            yield Problem(
-                "GROW354",
-                f"no class can hold experts in the place of {model.model_type}'s feed-forward networks",
-                "growc can stack linear maps of one kind with one activation between them",
-            )
 
-    def own_problems(self, model: Growable) -> Iterator[Problem]:  # noqa: ARG002, for those that have some
-        """What else is wrong, before a class is searched for."""
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:  # noqa: ARG002, for those that have some
+        """What else is wrong."""
         yield from ()
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite | FfnSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite | FfnSite, ...]:
         return self.networks(model)
 
-    def networks(self, model: Growable) -> tuple[FfnSite, ...]:
+    def networks(self, model: ModelGraph) -> tuple[FfnSite, ...]:
         """The feed-forward networks that become mixtures."""
         dense = _dense(model)
         match self.layers:
@@ -128,11 +123,7 @@ class FromDense(Operator):
                 return tuple(site for site in dense if site.layer in self.layers)
 
     @override
-    def holding(self, model: Growable) -> Holding | None:
-        return model.holding(self.mixture(model))
-
-    @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         """Of copies, whatever the router: exactly where their gates sum to 1."""
         return Preserves.EXACTLY if self.gates == "renormalised" else Preserves.NEARLY
 
@@ -141,10 +132,11 @@ class FromDense(Operator):
         return (self.experts,)
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
-        holding = self.holding(model)
-        assert holding is not None
-        return dict(holding.config)
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
+        assert moe is not None
+        return dict(moe.config)
 
     @override
     def weight(self, target: Target) -> Expr:
@@ -212,7 +204,7 @@ class DenseToMoe(FromDense):
         return self.router.rows(target.shape, target.name)
 
 
-def _dense(model: Growable) -> tuple[FfnSite, ...]:
+def _dense(model: ModelGraph) -> tuple[FfnSite, ...]:
     """The feed-forward networks of layers without experts."""
     mixed = {site.layer for site in model.moe}
     return tuple(site for site in model.ffn if site.layer not in mixed)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import DELTAS, EXPERTS, RENORMALISED, TOP_K, shares_weights, with_modules
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import FfnSite, MoeRequest, ResolvedMoe
 from growc.operators.claims import Paper, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.example import Example
-from growc.operators.grown_config import DELTAS, EXPERTS, RENORMALISED, TOP_K, shares_weights, with_modules
-from growc.operators.operator import Growable
 from growc.operators.sharing import sharing
-from growc.operators.sites import FfnSite, Holding
 from growc.operators.target import Role, Target
 from growc.programs import Expr, Init
 
@@ -97,7 +99,7 @@ class Ders(DenseToMoe):
     )
 
     @override
-    def own_problems(self, model: Growable) -> Iterator[Problem]:
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if shares_weights(model.config):
             yield sharing(model)
         if self.optimizer_state == "gradient":
@@ -105,14 +107,19 @@ class Ders(DenseToMoe):
             yield Problem("GROW364", "deltas are no share of the dense network", help, ("optimizer_state",))
 
     @override
-    def holding(self, model: Growable) -> Holding | None:
+    def wants(self, model: ModelGraph) -> MoeRequest | None:
         """No stock class has experts with a base: modules of growc's in the places where mixtures would stand."""
-        held = model.holding(self.mixture(model), stock=False)
-        if held is None:
-            return None
+        request = super().wants(model)
+        return replace(request, stock=False) if request else None
+
+    @override
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         sizes = {EXPERTS: self.experts, TOP_K: self.top_k, RENORMALISED: self.gates == "renormalised"}
-        changed = {site.layer: self._change(site, held.order) for site in self.networks(model)}
-        return Holding(with_modules({**model.config, **sizes}, changed), held.order, stock=False, routers=held.routers)
+        order = self.map_order(model, moe)
+        changed = {site.layer: self._change(site, order) for site in self.networks(model)}
+        return with_modules({**model.config, **sizes}, changed)
 
     def _change(self, site: FfnSite, order: tuple[int, ...]) -> dict[str, dict[str, Any]]:
         inside = site.block.rpartition(f".{site.layer}.")[2]

@@ -8,11 +8,11 @@ from typing import ClassVar
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.operators.claims import Paper, Preserves
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
 from growc.operators.example import Example
 from growc.operators.experts.expert_init import layout
-from growc.operators.operator import Growable
 from growc.operators.target import Target
 from growc.operators.work import drawn
 from growc.programs import Apply, Expr, Init
@@ -36,7 +36,7 @@ class DropUpcycling(DenseToMoe):
     router: FreshRouter = Field(default=FreshRouter(distribution="uniform"), description="how the router starts")
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.NOT
 
     @override

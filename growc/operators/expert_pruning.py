@@ -8,15 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import config_with, groups_of
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import VECTORS, Replicas
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.grown_config import config_with, groups_of
 from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, Operator
-from growc.operators.replicas import VECTORS, Replicas
+from growc.operators.operator import Operator
 from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, Errors, lowest, search, survivors
-from growc.operators.sites import FfnSite, MoeSite, SiteKind
 from growc.operators.target import Target
 from growc.programs import Expr, Late, Source, Take
 
@@ -54,7 +55,7 @@ class ExpertPruning(Operator):
     )
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         if refused := refusals(model, self.layers):
             yield from refused
             return
@@ -149,11 +150,11 @@ class ExpertPruning(Operator):
                 return site.num_experts - self.drop
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
         return tuple(s for s in model.moe if self.layers == "all" or s.layer in self.layers)
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         nothing = all(self._left(site) == site.num_experts for site in self.sites(model))
         return Preserves.EXACTLY if nothing else Preserves.NOT
 
@@ -191,7 +192,9 @@ class ExpertPruning(Operator):
         return survivors(experts, dropped), steps
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         assert model.expert_field is not None
         counts = {layer: {model.expert_field: sum(kept)} for layer, kept in replicas.items()}
         return config_with(model, model.expert_field, counts, groups_of(model.config))

@@ -9,15 +9,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import config_with, groups_of, releasing
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import KeptUnits, Replicas
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.grown_config import config_with, groups_of, releasing
 from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, Operator
-from growc.operators.replicas import KeptUnits, Replicas
+from growc.operators.operator import Operator
 from growc.operators.sensitivity import BySensitivity, best_units, by_expert
-from growc.operators.sites import FfnSite, MoeSite, SiteKind
 from growc.operators.target import Target
 from growc.programs import Expr, Late, Pick, Source, Take
 
@@ -43,7 +44,7 @@ class ExpertSlimming(Operator):
     )
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         if refused := refusals(model, self.layers):
             yield from refused
             return
@@ -58,7 +59,7 @@ class ExpertSlimming(Operator):
                 yield problem
                 return
 
-    def _problems_at(self, site: MoeSite, model: Growable) -> Iterator[Problem]:
+    def _problems_at(self, site: MoeSite, model: ModelGraph) -> Iterator[Problem]:
         if not site.units:
             yield Problem(
                 "GROW384",
@@ -77,12 +78,12 @@ class ExpertSlimming(Operator):
             )
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
         slim = (s for s in model.moe if self.layers == "all" or s.layer in self.layers)
         return tuple(replace(site, shared=_shared(site, model)) for site in slim)
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.NOT
 
     @property
@@ -109,7 +110,9 @@ class ExpertSlimming(Operator):
         return max(1, round(self.share * site.width)) * (width // site.width)
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         assert model.expert_field is not None
         slim: dict[int, dict[str, int]] = {}
         for site in self.sites(model):
@@ -151,13 +154,13 @@ class ExpertSlimming(Operator):
         return Moments(self.weight(target), self.weight(target), keep_step=True)
 
 
-def _field(site: MoeSite, model: Growable) -> str | None:
+def _field(site: MoeSite, model: ModelGraph) -> str | None:
     """The one config key that sets how many units the experts of a layer have."""
     fields = {field for unit in site.units for field in model.fields_of(unit.tensor, unit.dim + 1)}
     return next(iter(fields)) if len(fields) == 1 else None
 
 
-def _shared(site: MoeSite, model: Growable) -> tuple[FfnSite, ...]:
+def _shared(site: MoeSite, model: ModelGraph) -> tuple[FfnSite, ...]:
     """The shared experts of a layer whose width is set with that of the others."""
     fields = {(_field(site, model),)}
     alike = (f for f in model.ffn if f.layer == site.layer and not f.transposed)
@@ -165,7 +168,7 @@ def _shared(site: MoeSite, model: Growable) -> tuple[FfnSite, ...]:
     return tuple(ffn for ffn in inside if model.fields_of(ffn.back, 1)[:1] in fields)
 
 
-def _others(field: str, model: Growable) -> Iterator[str]:
+def _others(field: str, model: ModelGraph) -> Iterator[str]:
     """Tensors that a config key sets a length of beside the experts, the shared ones among them."""
     known = {(unit.tensor, unit.dim + 1) for site in model.moe for unit in site.units}
     for ffn in (ffn for site in model.moe for ffn in _shared(site, model)):

@@ -8,19 +8,20 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import grown_config, releasing, routes_exclusively
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import VECTORS, Replicas
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
 from growc.operators import experts, routers
 from growc.operators.allocation import Allocation, Explicit, Greedy, Measured, Sampling, Uniform, allocate
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.example import Example
 from growc.operators.experts import Experts
-from growc.operators.grown_config import grown_config, releasing, routes_exclusively
 from growc.operators.initialisation import Slots
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, Operator
-from growc.operators.replicas import VECTORS, Replicas
+from growc.operators.operator import Operator
 from growc.operators.routers import Router
-from growc.operators.sites import FfnSite, MoeSite, SiteKind
 from growc.operators.state import STATES, OptimizerState, StateScale, moments
 from growc.operators.target import Role, Target
 from growc.programs import Divide, Expr, Late, Scale, Source, Vector
@@ -68,7 +69,7 @@ class ExpertUpcycling(Operator):
     )
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         if refused := refusals(model, self.layers):
             yield from refused
             return
@@ -114,7 +115,7 @@ class ExpertUpcycling(Operator):
         for site in self.sites(model):
             yield from self._problems_at(site)
 
-    def _scaling_problems(self, model: Growable) -> Iterator[Problem]:
+    def _scaling_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if self.routing == "exclusive":
             yield Problem(
                 "GROW321",
@@ -172,11 +173,11 @@ class ExpertUpcycling(Operator):
                 )
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
         return tuple(s for s in model.moe if self.layers == "all" or s.layer in self.layers)
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         claim = self.experts.claim.worst(self.router.claim)
         if self.top_k == "scale":
             exact = not self.router.moves_bias and all(
@@ -224,7 +225,9 @@ class ExpertUpcycling(Operator):
         return allocate(self.allocation, known, self.factor, site.routing_groups, f"{seed}/{site.name}")
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         assert model.expert_field is not None
         sizes: dict[int, dict[str, int]] = {}
         if self.top_k == "scale":

@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import ADJUGATE_WIDTH, ADJUGATES, with_modules
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.grown_config import ADJUGATE_WIDTH, ADJUGATES, with_modules
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, Operator
-from growc.operators.replicas import Replicas
-from growc.operators.sites import MoeSite, SiteKind
+from growc.operators.operator import Operator
 from growc.operators.target import Role, Target
 from growc.programs import Expr, Init, Source
 
@@ -54,7 +55,7 @@ class Grove(Operator):
     )
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         if refused := refusals(model, self.layers):
             yield from refused
             return
@@ -72,11 +73,11 @@ class Grove(Operator):
                 return
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
         return tuple(site for site in model.moe if self.layers == "all" or site.layer in self.layers)
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.EXACTLY
 
     @override
@@ -84,7 +85,9 @@ class Grove(Operator):
         return dict(before)
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         added = {site.layer: self._change(site) for site in self.sites(model)}
         return with_modules({**model.config, ADJUGATE_WIDTH: self.width}, added)
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from growc.anatomy.sites import MoeSite
 from growc.operators.claims import Preserves, Problem
-from growc.operators.sites import MoeSite
 from growc.operators.target import Target
 from growc.programs import Expr, Source, Take, Vector, Where, Whole
 
@@ -52,7 +52,7 @@ def unless_said(init: str) -> Callable[[Any], Any]:
 class Slots:
     """The rows of one grown tensor: `count` slots along dimension 0, each made from rows of the source tensor.
 
-    `vector` gives a vector over the slots by its name in `growc.operators.replicas.VECTORS`.
+    `vector` gives a vector over the slots by its name in `growc.anatomy.replicas.VECTORS`.
     """
 
     target: Target

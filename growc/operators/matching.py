@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from growc.operators.sites import FfnSite
+from growc.anatomy.sites import FfnSite
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import config_with, groups_of
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.grown_config import config_with, groups_of
 from growc.operators.mixtures import refusals
-from growc.operators.operator import Growable, Operator
-from growc.operators.replicas import Replicas
-from growc.operators.sites import MoeSite, SiteKind
+from growc.operators.operator import Operator
 from growc.operators.target import Role, Target
 from growc.programs import Expr, Merge, Scale, Source, Take
 
@@ -55,7 +56,7 @@ class MergeDuplicates(Operator):
     )
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         if refused := refusals(model, self.layers):
             yield from refused
             return
@@ -71,7 +72,7 @@ class MergeDuplicates(Operator):
                 yield problem
                 return
 
-    def _problems_at(self, site: MoeSite, model: Growable, told: list[str]) -> Iterator[Problem]:
+    def _problems_at(self, site: MoeSite, model: ModelGraph, told: list[str]) -> Iterator[Problem]:
         if site.siblings and told:
             yield Problem(
                 "GROW323",
@@ -105,7 +106,7 @@ class MergeDuplicates(Operator):
             )
         yield from self._top_k_problems(site, model, len(groups))
 
-    def _top_k_problems(self, site: MoeSite, model: Growable, left: int) -> Iterator[Problem]:
+    def _top_k_problems(self, site: MoeSite, model: ModelGraph, left: int) -> Iterator[Problem]:
         if self.top_k == "fixed":
             if site.top_k > left:
                 message = f"every token gets {site.top_k} experts of {site.block}, and {left} would be left"
@@ -131,12 +132,12 @@ class MergeDuplicates(Operator):
         return (self.factor,) * (site.num_experts // self.factor)
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
         told = self.factor is not None or self.replicas is not None or not groups_of(model.config)
         return tuple(s for s in model.moe if (told or s.siblings if self.layers == "all" else s.layer in self.layers))
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         """Exactly while siblings are equal, which only their weights can tell."""
         return Preserves.NEARLY
 
@@ -145,7 +146,9 @@ class MergeDuplicates(Operator):
         return {layer: groups for layer, groups in before.items() if layer not in replicas}
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         assert model.expert_field is not None
         merged = self.sites(model)
         changed: dict[int, dict[str, int]] = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from growc.anatomy.grown_format import shares_weights
+from growc.anatomy.model_graph import ModelGraph
 from growc.operators.claims import Problem
-from growc.operators.grown_config import shares_weights
-from growc.operators.operator import Growable
 from growc.operators.sharing import sharing
 
 
-def refusals(model: Growable, layers: Literal["all"] | Sequence[int]) -> list[Problem]:
+def refusals(model: ModelGraph, layers: Literal["all"] | Sequence[int]) -> list[Problem]:
     """Why `layers` of `model`, decoder layers counted from 0, are not all layers whose experts stand for themselves."""
     moe = [site.layer for site in model.moe]
     if not moe:

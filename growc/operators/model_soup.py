@@ -8,12 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.operator import Growable, Operator
+from growc.operators.operator import Operator
 from growc.operators.pasts import Past
-from growc.operators.replicas import Replicas
-from growc.operators.sites import MoeSite, SiteKind
 from growc.operators.target import Target
 from growc.programs import Expr, Mean, Source, of_parent
 
@@ -40,11 +41,11 @@ class ModelSoup(Operator):
     )
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         yield from ()
 
     @override
-    def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Past]) -> Iterator[Problem]:
         if self.weights == "uniform":
             return
         if len(self.weights) != len(models):
@@ -54,11 +55,11 @@ class ModelSoup(Operator):
             yield Problem("GROW391", "no state counts", "let one of the weights be above 0", ("weights",))
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
         return ()
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.NOT
 
     @override
@@ -66,7 +67,9 @@ class ModelSoup(Operator):
         return dict(before)
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         return dict(model.config)
 
     @override

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import DOMAIN_ROUTER, SHARED_EXPERT, inside_layer, modules_of, with_modules
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import FfnSite, Gates, MoeRequest, ResolvedMoe
 from growc.operators.branches import BranchExperts
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.grown_config import DOMAIN_ROUTER, SHARED_EXPERT, inside_layer, modules_of, with_modules
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
-from growc.operators.operator import Growable
 from growc.operators.pasts import Past
-from growc.operators.sites import FfnSite, Gates, Holding
 from growc.operators.target import Role, Target
 from growc.programs import Expr, Late, Made, Source
 
@@ -67,7 +69,7 @@ class Nexus(BranchExperts):
         return self if self.experts else self.model_copy(update={"experts": parents - 1})
 
     @override
-    def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Past]) -> Iterator[Problem]:
         if self.experts != len(models) - 1 or self.experts < 2:
             message = f"`experts` is {self.experts}, and the branches beside the seed are {len(models) - 1}"
             help = "leave experts out, and list the seed and at least two branches: every branch gives one"
@@ -76,17 +78,21 @@ class Nexus(BranchExperts):
         yield from distinct_domains([past.part for past in pasts[1:]])
 
     @override
-    def holding(self, model: Growable) -> Holding | None:
+    def wants(self, model: ModelGraph) -> MoeRequest | None:
         """Modules of growc's, with a shared expert in each mixture and another router."""
-        held = model.holding(self.mixture(model), stock=False)
-        if held is None:
-            return None
-        changed = {site.layer: self._change(site, held) for site in self.networks(model)}
-        return Holding(with_modules(held.config, changed), held.order, stock=False, routers=held.routers)
+        request = super().wants(model)
+        return replace(request, stock=False) if request else None
 
-    def _change(self, site: FfnSite, held: Holding) -> dict[str, Mapping[str, Any]]:
-        block, gate = (inside_layer(path, site.layer) for path in (site.block, held.routers[site.layer]))
-        mixture = modules_of(held.config, site.layer)[block]
+    @override
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
+        assert moe is not None
+        return with_modules(moe.config, {site.layer: self._change(site, moe) for site in self.networks(model)})
+
+    def _change(self, site: FfnSite, moe: ResolvedMoe) -> dict[str, Mapping[str, Any]]:
+        block, gate = (inside_layer(path, site.layer) for path in (site.block, moe.routers[site.layer]))
+        mixture = modules_of(moe.config, site.layer)[block]
         return {block: {**mixture, "shared": True}, gate: {"kind": DOMAIN_ROUTER, "width": self.projection_width}}
 
     @override

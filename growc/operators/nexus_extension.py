@@ -8,10 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from typing_extensions import override
 
-from growc.operators.as_experts import as_experts
-from growc.operators.claims import Moments, Paper, Preserves, Problem
-from growc.operators.example import Example
-from growc.operators.grown_config import (
+from growc.anatomy.grown_format import (
     DOMAIN_ROUTER,
     EXPERTS,
     GROWN,
@@ -24,13 +21,17 @@ from growc.operators.grown_config import (
     modules_of,
     routes_exclusively,
 )
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
+from growc.operators.as_experts import as_experts
+from growc.operators.claims import Moments, Paper, Preserves, Problem
+from growc.operators.example import Example
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
 from growc.operators.nexus import Nexus, distinct_domains
-from growc.operators.operator import Growable, Operator
+from growc.operators.operator import Operator
 from growc.operators.pasts import Past
-from growc.operators.replicas import Replicas
-from growc.operators.sites import FfnSite, Holding, MoeSite, SiteKind
 from growc.operators.target import Role, Target
 from growc.programs import Concat, Expr, Init, Late, Made, Mean, Source, from_parent, of_parent
 
@@ -66,7 +67,7 @@ class NexusExtension(Operator):
         return Domains(self.batches, SEED)
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         kinds = {
             modules_of(model.config, site.layer).get(inside_layer(site.router, site.layer), {}).get("kind")
             for site in model.moe
@@ -78,7 +79,7 @@ class NexusExtension(Operator):
             yield Problem("GROW393", "the model routes among siblings", "release or merge them first")
 
     @override
-    def problems_together(self, models: Sequence[Growable], pasts: Sequence[Past]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Past]) -> Iterator[Problem]:
         if len(models) != len((MIXTURE, BRANCH, SEED)):
             message = f"there are {len(models)} states to extend a model with"
             yield Problem("GROW391", message, "list the Nexus model, the branch, and the seed of all branches")
@@ -92,21 +93,21 @@ class NexusExtension(Operator):
                 yield Problem("GROW394", message, f"list {seed} third")
 
     @override
-    def others(self, model: Growable) -> Mapping[str, Any]:
+    def others(self, model: ModelGraph) -> Mapping[str, Any]:
         sizes = (GROWN, EXPERTS, TOP_K, WIDTH, RENORMALISED)
         dense = {key: value for key, value in model.config.items() if key not in sizes}
         return dense | {"model_type": model.config[GROWN]["model_type"]}
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite | FfnSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite | FfnSite, ...]:
         return model.moe
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.NOT
 
     @override
-    def drops(self, model: Growable) -> frozenset[str]:
+    def drops(self, model: ModelGraph) -> frozenset[str]:
         """The seed gives no weights; it has the model's tensors but for routers and experts, and those it shares."""
         mixed = tuple(f"{path}." for site in model.moe for path in (site.router, site.experts))
         kept = (name.replace(f".{SHARED_EXPERT}.", ".") for name in model.tensors if not name.startswith(mixed))
@@ -118,19 +119,19 @@ class NexusExtension(Operator):
         return {**before, **{layer: (len(made) + 1,) for layer, made in replicas.items()}}
 
     @override
-    def holding(self, model: Growable) -> Holding:
-        grown = {site.layer: (*self.allocate(site), 1) for site in model.moe}
+    def map_order(self, model: ModelGraph, moe: ResolvedMoe | None) -> tuple[int, ...]:
         first = model.moe[0]
         maps = next(ffn.up for ffn in model.ffn if ffn.block == f"{first.block}.{SHARED_EXPERT}")
         names = [path.rpartition(".")[2] for path in maps]
         up: Sequence[str] = modules_of(model.config, first.layer)[inside_layer(first.block, first.layer)]["up"]
-        order = tuple(names.index(name) for name in up)
-        config = grown_config(model, EXPERTS, grown, exclusive=False)
-        return Holding(config, order, stock=False, routers={site.layer: site.router for site in model.moe})
+        return tuple(names.index(name) for name in up)
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
-        return dict(self.holding(model).config)
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
+        grown = {site.layer: (*self.allocate(site), 1) for site in model.moe}
+        return grown_config(model, EXPERTS, grown, exclusive=False)
 
     @override
     def weight(self, target: Target) -> Expr:

@@ -9,83 +9,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import KeptUnits, Replicas
+from growc.anatomy.sites import FfnSite, MoeRequest, MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.initialisation import Initialisation
 from growc.operators.measures import Measure
 from growc.operators.pasts import Past
-from growc.operators.replicas import KeptUnits, Replicas
-from growc.operators.sites import AttentionSite, FfnSite, Holding, Mixture, MoeSite, SiteKind
 from growc.operators.target import Target
 from growc.programs import Expr
-
-
-class Shaped(Protocol):
-    """A tensor, as far as operators care."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-        ...
-
-
-class Growable(Protocol):
-    """What an operator may know of a model."""
-
-    @property
-    def model_type(self) -> str:
-        """The family, by transformers' name."""
-        ...
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The config as a mapping of JSON values."""
-        ...
-
-    @property
-    def tensors(self) -> Mapping[str, Shaped]:
-        """The tensors by name."""
-        ...
-
-    def fields_of(self, tensor: str, dim: int) -> tuple[str, ...]:
-        """The config keys that set the length of one dimension of a tensor."""
-        ...
-
-    @property
-    def moe(self) -> tuple[MoeSite, ...]:
-        """The layers with experts."""
-        ...
-
-    @property
-    def ffn(self) -> tuple[FfnSite, ...]:
-        """The dense feed-forward networks, experts that every token gets among them."""
-        ...
-
-    @property
-    def attention(self) -> tuple[AttentionSite, ...]:
-        """The attention layers."""
-        ...
-
-    def holding(self, mixture: Mixture, *, stock: bool = True) -> Holding | None:
-        """The model with mixtures of experts in the place of dense networks; None if no class can express it.
-
-        Without `stock`, only modules of growc's are asked.
-        """
-        ...
-
-    @property
-    def expert_field(self) -> str | None:
-        """The config key that sets the number of experts."""
-        ...
-
-    @property
-    def top_k_field(self) -> str | None:
-        """The config key that sets how many experts a token gets, if one key sets it for every layer."""
-        ...
 
 
 class Operator(BaseModel, ABC):
@@ -102,14 +39,14 @@ class Operator(BaseModel, ABC):
     """Field that chooses how copies start -> what such initialisations are called together, and their table."""
 
     @abstractmethod
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         """Why this operator cannot grow `model`, if it cannot."""
 
     def mixing(self, parents: int) -> Self:  # noqa: ARG002, for those that mix
         """The operator with all settled that the number of states that are mixed settles."""
         return self
 
-    def others(self, model: Growable) -> Mapping[str, Any]:
+    def others(self, model: ModelGraph) -> Mapping[str, Any]:
         """The config of the models that are mixed with `model`, which has no `problems`: its own, but for those that
         mix models of two kinds.
         """
@@ -117,25 +54,25 @@ class Operator(BaseModel, ABC):
 
     def problems_together(
         self,
-        models: Sequence[Growable],  # noqa: ARG002, for those that mix
+        models: Sequence[ModelGraph],  # noqa: ARG002, for those that mix
         pasts: Sequence[Past],  # noqa: ARG002
     ) -> Iterator[Problem]:
         """Why an operator that mixes cannot make one of just these models, each of which has no `problems`."""
         yield from ()
 
     @abstractmethod
-    def sites(self, model: Growable) -> tuple[MoeSite | FfnSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite | FfnSite, ...]:
         """The layers of `model` that grow."""
 
     @abstractmethod
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         """The class of preservation that this operator claims on `model`, and that the checks hold it to."""
 
-    def remarks(self, model: Growable) -> Iterator[Problem]:  # noqa: ARG002, most have none
+    def remarks(self, model: ModelGraph) -> Iterator[Problem]:  # noqa: ARG002, most have none
         """What is not wrong, but should be known of growing `model` so."""
         yield from ()
 
-    def drops(self, model: Growable) -> frozenset[str]:  # noqa: ARG002, most drop none
+    def drops(self, model: ModelGraph) -> frozenset[str]:  # noqa: ARG002, most drop none
         """The tensors of `model` that nothing of the grown model comes from."""
         return frozenset()
 
@@ -170,9 +107,16 @@ class Operator(BaseModel, ABC):
         """What grows in the place of this operator in the control arm that the baseline `name` asks for, if any."""
         return None
 
-    def holding(self, model: Growable) -> Holding | None:  # noqa: ARG002, for those that make experts
-        """The model that holds the experts which the operator makes of dense feed-forward networks, if it makes any."""
+    def wants(self, model: ModelGraph) -> MoeRequest | None:  # noqa: ARG002, for those that make experts
+        """The mixtures that the operator makes of dense feed-forward networks, if it makes any.
+
+        A class that can hold them is searched for; where there is none, the operator cannot grow `model`.
+        """
         return None
+
+    def map_order(self, model: ModelGraph, moe: ResolvedMoe | None) -> tuple[int, ...]:  # noqa: ARG002
+        """Where the `up` maps of a dense network stand in an expert's tensor of the grown model."""
+        return moe.order if moe else ()
 
     def allocate(
         self,
@@ -195,8 +139,13 @@ class Operator(BaseModel, ABC):
         return ()
 
     @abstractmethod
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
-        """The config of the grown model, given the replicas of every grown layer."""
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
+        """The config of the grown model, given the replicas of every grown layer.
+
+        `moe` is what was found for the mixtures that the operator `wants`; it is not None where it wants some.
+        """
 
     @abstractmethod
     def weight(self, target: Target) -> Expr:

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import groups_of, half_open, releasing, without_siblings
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.grown_config import groups_of, half_open, releasing, without_siblings
-from growc.operators.operator import Growable, Operator
-from growc.operators.replicas import Replicas
-from growc.operators.sites import MoeSite, SiteKind
+from growc.operators.operator import Operator
 from growc.operators.target import Target
 from growc.programs import Expr, Source
 
@@ -36,7 +37,7 @@ class ReleaseSiblings(Operator):
     )
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         if not groups_of(model.config):
             yield Problem(
                 "GROW340",
@@ -52,11 +53,11 @@ class ReleaseSiblings(Operator):
             )
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
         return tuple(site for site in model.moe if site.layer in groups_of(model.config))
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.EXACTLY if self.over else Preserves.NEARLY
 
     @override
@@ -64,7 +65,9 @@ class ReleaseSiblings(Operator):
         return dict(before)
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
         assert model.expert_field is not None
         if self.over:
             return half_open(model.config, self.over)

@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.grown_format import DOMAIN_ROUTER, MIXTURE_OF_ROUTERS, inside_layer, modules_of, with_modules
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import AttentionSite, FfnSite, Heads, MoeRequest, MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.example import Example
-from growc.operators.grown_config import DOMAIN_ROUTER, MIXTURE_OF_ROUTERS, inside_layer, modules_of, with_modules
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
-from growc.operators.operator import Growable
-from growc.operators.replicas import Replicas
-from growc.operators.sites import AttentionSite, FfnSite, Heads, Holding, MoeSite
 from growc.operators.target import Target
 from growc.programs import Expr, Init, Late, Made, Source
 
@@ -86,7 +86,7 @@ class RouterUpcycling(FromDense):
         return MeanTokens(self.batches) if self.keys == "calibrated" else None
 
     @override
-    def problems(self, model: Growable) -> Iterator[Problem]:
+    def problems(self, model: ModelGraph) -> Iterator[Problem]:
         if not model.moe:
             yield from super().problems(model)
             return
@@ -116,7 +116,7 @@ class RouterUpcycling(FromDense):
         yield from self.own_problems(model)
 
     @override
-    def own_problems(self, model: Growable) -> Iterator[Problem]:
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if self.combine == "per_router_keys" and self.keys == "token":
             yield Problem("GROW373", "keys made of tokens, for every router", "write keys: static", ("keys",))
         if self.keys != "calibrated" and "batches" in self.model_fields_set:
@@ -135,7 +135,7 @@ class RouterUpcycling(FromDense):
                 return
 
     @override
-    def sites(self, model: Growable) -> tuple[MoeSite | FfnSite, ...]:
+    def sites(self, model: ModelGraph) -> tuple[MoeSite | FfnSite, ...]:
         if not model.moe:
             return super().sites(model)
         match self.layers:
@@ -147,11 +147,11 @@ class RouterUpcycling(FromDense):
                 return tuple(site for site in model.moe if site.layer in self.layers)
 
     @override
-    def holding(self, model: Growable) -> Holding | None:
-        return None if model.moe else super().holding(model)
+    def wants(self, model: ModelGraph) -> MoeRequest | None:
+        return None if model.moe else super().wants(model)
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.NOT if model.moe else super().preserves(model)
 
     @override
@@ -159,13 +159,14 @@ class RouterUpcycling(FromDense):
         return (1,) * site.num_experts if isinstance(site, MoeSite) else super().allocate(site)
 
     @override
-    def config(self, model: Growable, replicas: Mapping[int, Replicas]) -> dict[str, Any]:
-        holding = self.holding(model)
-        routers = holding.routers if holding else {site.layer: site.router for site in model.moe}
+    def config(
+        self, model: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None = None
+    ) -> dict[str, Any]:
+        routers = moe.routers if moe else {site.layer: site.router for site in model.moe}
         keys = "token" if self.keys == "token" else "static"
         change = {"kind": MIXTURE_OF_ROUTERS, "keys": keys, "combine": self.combine}
         return with_modules(
-            holding.config if holding else model.config,
+            moe.config if moe else model.config,
             {site.layer: {inside_layer(routers[site.layer], site.layer): change} for site in self.sites(model)},
         )
 
@@ -175,7 +176,7 @@ class RouterUpcycling(FromDense):
         return super().siblings(before, {layer: made for layer, made in replicas.items() if len(made) == 1})
 
     @override
-    def drops(self, model: Growable) -> frozenset[str]:
+    def drops(self, model: ModelGraph) -> frozenset[str]:
         return frozenset(f"{site.router}.weight" for site in self.sites(model) if isinstance(site, MoeSite))
 
     @override
@@ -226,7 +227,7 @@ class RouterUpcycling(FromDense):
         return Moments(Source(target.name), Source(target.name), keep_step=True)
 
     @override
-    def remarks(self, model: Growable) -> Iterator[Problem]:
+    def remarks(self, model: ModelGraph) -> Iterator[Problem]:
         if self.combine == "sum_logits" and self.keys != "token":
             yield Problem(
                 "GROW371",
@@ -247,7 +248,7 @@ def _layers(moe: tuple[MoeSite, ...]) -> list[int]:
     return [site.layer for site in moe]
 
 
-def _attention(model: Growable, layer: int) -> AttentionSite | None:
+def _attention(model: ModelGraph, layer: int) -> AttentionSite | None:
     found = [site for site in model.attention if site.layer == layer]
     return found[0] if len(found) == 1 else None
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Literal
 
-from growc.operators.sites import MoeSite
+from growc.anatomy.sites import MoeSite
 
 Score = Literal["weight_norm", "gradient_squared", "saliency", "curvature", "random"]
 """||w||, ||g||^2, ||w|| ||g||, ||g||^2 / (||v|| + 1e-8) with v Adam's second moment, or a number drawn in [0, 1)."""

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from growc.anatomy.replicas import Replicas
 from growc.operators.allocation import Batches, RankedBy, RankedOver
-from growc.operators.replicas import Replicas
 
 _FORBID = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from growc.anatomy.sites import MoeSite
 from growc.operators.allocation import Batches
-from growc.operators.sites import MoeSite
 
 UnitScore = Literal["sensitivity", "weight_norm", "random"]
 

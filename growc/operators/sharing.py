@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.operators.claims import Problem
-from growc.operators.operator import Growable
 
 
-def sharing(model: Growable) -> Problem:
+def sharing(model: ModelGraph) -> Problem:
     """Why experts of such a model are neither copied, merged nor given adjugates."""
     return Problem(
         "GROW363",

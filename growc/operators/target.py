@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from growc.operators.sites import AttentionSite, FfnSite, MoeSite
+from growc.anatomy.sites import AttentionSite, FfnSite, MoeSite
 
 
 class Role(StrEnum):

@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import FfnSite
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Paper, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.example import Example
-from growc.operators.operator import Growable
-from growc.operators.replicas import Replicas
-from growc.operators.sites import FfnSite
 from growc.operators.target import Role, Target
 from growc.programs import Divide, Expr, Take
 
@@ -41,7 +41,7 @@ class VirtualGroupUpcycling(DenseToMoe):
     scaling: Literal["exact", "paper", "none"] = Field(default="exact", description="what makes up for small gates")
 
     @override
-    def own_problems(self, model: Growable) -> Iterator[Problem]:
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         for field in ("experts", "top_k"):
             if getattr(self, field) % self.granularity:
                 message = f"{field} {getattr(self, field)} is no multiple of the granularity {self.granularity}"
@@ -57,7 +57,7 @@ class VirtualGroupUpcycling(DenseToMoe):
         return site.width // self.granularity
 
     @override
-    def preserves(self, model: Growable) -> Preserves:
+    def preserves(self, model: ModelGraph) -> Preserves:
         gated = all(len(site.up) == 2 for site in self.networks(model))
         exact = self.scaling == "exact" or (self.scaling == "paper" and self.granularity == 1 and not gated)
         return Preserves.EXACTLY if exact and self.gates == "renormalised" else Preserves.NEARLY

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from growc.anatomy.grown_format import loads
+from growc.anatomy.model_graph import ModelGraph
 from growc.checks import Context, run_checks
 from growc.files.versions import code_digest
 from growc.growth.graph import GrowNode, GrowthGraph, Node, Root, State, TrainNode, digest
 from growc.growth.open import Opened
 from growc.growth.rewrite import Rewrite, core_seconds, unchanged
-from growc.model import ModelGraph
-from growc.operators.grown_config import loads
 from growc.plan.automatic import automatic
 from growc.plan.changes import changes, settings
 from growc.plan.keff import k_eff

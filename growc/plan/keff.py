@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from growc.anatomy.grown_format import routes_exclusively
+from growc.anatomy.replicas import Replicas
 from growc.growth.graph import GrowNode
 from growc.growth.rewrite import Rewrite
 from growc.operators.allocation import Greedy
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.grown_config import routes_exclusively
-from growc.operators.replicas import Replicas
 from growc.operators.routers import Copy
 
 

@@ -89,7 +89,7 @@ class Pick:
 
     Row i keeps units `units[i * kept]` to `units[(i + 1) * kept - 1]`; with only `kept` units, all rows keep these.
     Along dimension `dim` of a row there are `times` positions for each of n units: position t of unit u is
-    `u * times + t` where they are `interleaved`, and `t * n + u` where not (see `growc.operators.sites.Units`).
+    `u * times + t` where they are `interleaved`, and `t * n + u` where not (see `growc.anatomy.sites.Units`).
     """
 
     x: Expr

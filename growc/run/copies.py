@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from growc.anatomy.sites import MoeSite
 from growc.engine.distribute import local
 from growc.engine.sharded import rows_held
 from growc.operators.copies_rate import CopiesRate
-from growc.operators.sites import MoeSite
 from growc.run.lineage import PastGrowth
 
 

@@ -13,18 +13,19 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from growc import __version__
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
 from growc.checkpoint.lineage import LINEAGE
 from growc.checkpoint.training import State, write_state
 from growc.checkpoint.write import write_config
 from growc.engine.distribute import full, named_state
 from growc.files.atomic import commit, write_json
 from growc.files.beside import TRAINING, beside, copy_beside
-from growc.model import ModelGraph, ModelSource, fetch
+from growc.model import ModelSource, fetch
 from growc.model.build import canonical, load_config
 from growc.model.left_out import left_out, prediction_tensors
 from growc.model.prediction import without_promise
 from growc.model.whole import text_alone
-from growc.operators.replicas import Replicas
 
 
 def save_checkpoint(

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.grown_format import routes_exclusively
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import State
 from growc.diagnostics import fail
 from growc.engine.distribute import build_model, named_state
@@ -19,21 +23,17 @@ from growc.engine.losses import ready_head, validation_losses
 from growc.engine.sharded import Sharded, grow_tensor
 from growc.growth.decision import Decision, by_scores
 from growc.growth.rewrite import Rewrite, rewrite
-from growc.model import ModelGraph
 from growc.model.inspect import head_of
 from growc.nn.duplicates import as_duplicated
 from growc.nn.released import as_released
 from growc.operators.claims import Moments
 from growc.operators.expert_pruning import ExpertPruning
-from growc.operators.grown_config import routes_exclusively
 from growc.operators.matching import ByActivations
 from growc.operators.means import Domains, MeanTokens, domain, mean_token
 from growc.operators.measures import Ranking
-from growc.operators.replicas import Replicas
 from growc.operators.scores import parts
 from growc.operators.selection import ByReconstruction
 from growc.operators.sensitivity import BySensitivity
-from growc.operators.sites import MoeSite
 from growc.programs import of_parent, sources
 from growc.run.inputs import mean_inputs
 from growc.run.matching import unit_orders

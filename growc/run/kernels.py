@@ -7,14 +7,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from growc.anatomy.grown_format import DELTAS, kinds_of
+from growc.anatomy.model_graph import ModelGraph
 from growc.engine.compiled import hold_compiler
 from growc.engine.kernels import candidates, hold
 from growc.engine.layout import Layout
 from growc.engine.micro import micro_batch
 from growc.engine.timing import Share, time_experts
 from growc.growth.graph import GrowthGraph, TrainNode
-from growc.model import ModelGraph
-from growc.operators.grown_config import DELTAS, kinds_of
 from growc.run.folder import RunFolder
 from growc.run.journal import events, record
 from growc.spec.kernels import Kernels

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from growc.anatomy.replicas import Replicas
 from growc.engine.schedules import stable_step
 from growc.files.atomic import read_json
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
 from growc.operators import Operator
-from growc.operators.replicas import Replicas
 from growc.run.folder import RunFolder
 
 RESULT = "result.json"

@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from growc.operators.replicas import KeptUnits
-from growc.operators.sites import FfnSite
+from growc.anatomy.replicas import KeptUnits
+from growc.anatomy.sites import FfnSite
 from growc.run.inputs import inputs_of
 
 

@@ -11,14 +11,14 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.replicas import Replicas
+from growc.anatomy.sites import MoeSite
 from growc.engine.distribute import reshard
 from growc.growth.decision import Decision
 from growc.growth.rewrite import Rewrite
 from growc.nn.pruned import without
 from growc.operators.expert_pruning import ExpertPruning
-from growc.operators.replicas import Replicas
 from growc.operators.selection import ByReconstruction, Dropped
-from growc.operators.sites import MoeSite
 
 
 def pruned(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
+from growc.anatomy.grown_format import GROWN, opened_to, release_of
 from growc.nn.exclusive import exclusive_routers
-from growc.operators.grown_config import GROWN, opened_to, release_of
 
 
 class Release:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import State
 from growc.engine.distribute import local, named_state, over_shards
 from growc.engine.sharded import rows_held
 from growc.operators.measures import Ranking
 from growc.operators.scores import combined, drawn, parts
-from growc.operators.sites import MoeSite
 from growc.run.gradients import backward_over
 
 EPSILON = 1e-8

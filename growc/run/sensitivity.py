@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.sites import MoeSite
 from growc.engine.distribute import local, named_state, over_shards
 from growc.engine.sharded import rows_held
 from growc.growth.units import over_units, tensors_of
 from growc.operators.sensitivity import BySensitivity, drawn
-from growc.operators.sites import MoeSite
 from growc.run.gradients import backward_over
 
 

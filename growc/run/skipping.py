@@ -11,11 +11,11 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.sites import MoeSite
 from growc.engine.distribute import reshard
 from growc.engine.losses import validation_losses
 from growc.engine.versions import gathered
 from growc.nn.skipping import as_skipping, with_ratios
-from growc.operators.sites import MoeSite
 
 
 @dataclass(frozen=True)

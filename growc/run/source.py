@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.conversion import Loading
 from growc.checkpoint.grown import rows_of
 from growc.checkpoint.rest import sort_out
@@ -25,7 +26,7 @@ from growc.files.atomic import appears
 from growc.files.beside import CONFIG, TRAINING
 from growc.files.folder import read_folder
 from growc.growth.graph import Root
-from growc.model import ModelGraph, fetch
+from growc.model import fetch
 from growc.model.build import canonical, load_config
 from growc.model.module import build_module
 from growc.model.source import read_config

@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.grown_format import releasing
+from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.training import State, read_config, read_meta
 from growc.checks.findings import strictest
 from growc.diagnostics import fail
@@ -31,9 +33,8 @@ from growc.growth.decision import Decision
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode, described
 from growc.growth.graph import State as Start
 from growc.growth.rewrite import Rewrite
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.model.build import canonical
-from growc.operators.grown_config import releasing
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
 from growc.run.copies import windows

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import fail
 from growc.engine import balance as balancing
 from growc.engine.compiled import compile_layers
@@ -32,7 +33,6 @@ from growc.engine.optimizer import (
 from growc.engine.recompute import recompute_layers
 from growc.engine.schedules import learning_rate, stable_step
 from growc.growth.graph import TrainNode
-from growc.model import ModelGraph
 from growc.run.copies import CopiesRates
 from growc.run.copies import Windows as CopiesWindows
 from growc.run.data import Tokens

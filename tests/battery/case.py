@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checks.twin import LENGTH, Step, Twin, grow_twin
-from growc.growth.rewrite import Rewrite, other_of, rewrite
-from growc.model import ModelGraph, inspect
+from growc.growth.rewrite import Rewrite, other_of, refusals, rewrite
+from growc.model import inspect
 from growc.operators import Operator, operator
 from growc.operators.claims import Preserves, Problem
 from growc.operators.example import Example
@@ -97,7 +98,7 @@ def _source(family: str, grown_by: str) -> ModelGraph:
 
 def _problems(grows: Operator, graph: ModelGraph, parents: int) -> list[Problem]:
     mixing = grows.mixing(parents)
-    problems = list(mixing.problems(graph))
+    problems = refusals(mixing, graph)
     if problems or parents == 1:
         return problems
     states: Sequence[ModelGraph] = [graph, *[other_of(grows, graph)] * (parents - 1)]

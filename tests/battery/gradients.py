@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from growc.anatomy.sites import MoeSite
 from growc.checks.twin import loss
 from growc.growth.evaluate import InMemory, evaluate
 from growc.model.drawn import logits
-from growc.operators.sites import MoeSite
 from growc.programs import Expr, sources
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from growc.anatomy.grown_format import loads
+from growc.anatomy.replicas import order, turn
 from growc.checks.loss import obeys_law, predicted, prove
 from growc.checks.twin import LENGTH, Twin, apply, grow_drawn, grow_twin, tokens, twin_of
 from growc.growth.evaluate import InMemory, evaluate
@@ -21,8 +23,6 @@ from growc.operators.branches import BranchExperts
 from growc.operators.claims import Preserves
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.grown_config import loads
-from growc.operators.replicas import order, turn
 from growc.operators.target import Role
 from growc.programs import Divide, Source, digest, lates, shape, sources
 from tests.battery.case import SEED, Case
@@ -204,7 +204,7 @@ def what_experts_learn_adds_up_to_what_the_network_would_have(case: Case, _: Pat
     step, ids = case.step.rewrite, tokens(case.twin.source, seed=2)
     before, after = gradients(case.twin.source, ids), gradients(case.twin.grown, ids)
     experts = {name for site in step.grown.moe for name in site.expert_tensors}
-    aims = {t.name: t for t in targets(step.operator, step.source, step.grown)}
+    aims = {t.name: t for t in targets(step.operator, step.source, step.grown, step.moe)}
     for name in (name for name in after if name not in experts and name in before and aims[name].site is None):
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=2e-5 * float(before[name].abs().max()))
     for name in experts & after.keys():
@@ -251,7 +251,7 @@ def what_is_new_learns_or_is_declared_closed_and_opens_with_the_first_step(case:
     """Every parameter of the grown model gets a gradient, closed ones with the second step."""
     model = _without_favourites(case).grown
     step = case.step.rewrite
-    aims = {t.name: t for t in targets(step.operator, step.source, step.grown)}
+    aims = {t.name: t for t in targets(step.operator, step.source, step.grown, step.moe)}
     closed = {name for name, aim in aims.items() if case.operator.closed(aim)}
     low_rank = case.settings.get("deltas", {}).get("form") == "low_rank"
     assert bool(closed) == (case.op == "grove" or low_rank)

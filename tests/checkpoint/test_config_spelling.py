@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from growc.anatomy.grown_format import GROWN
 from growc.files.strict import decoded, encoded
 from growc.model import inspect
 from growc.model.build import canonical, load_config
-from growc.operators.grown_config import GROWN
 from tests.checkpoint.folders import Place, place, write_spec
 from tests.command_line import growc
 from tests.families import FAMILIES, MOE_FAMILIES, SIZES

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from growc.anatomy.grown_format import GROWN
 from growc.diagnostics import GrowcError
 from growc.files.verify import verify
 from growc.model import inspect
 from growc.operators.allocation import Sampling, allocate
 from growc.operators.experts import EXPERT_INITS
-from growc.operators.grown_config import GROWN
 from growc.operators.scores import drawn
 from tests.checkpoint.folders import EXPLICIT, Place, in_memory, place, read
 from tests.families import FAMILIES, MOE_FAMILIES

@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM
 from transformers.core_model_loading import ConversionOps, WeightConverter
 from typing_extensions import override
 
+from growc.anatomy.grown_format import GROWN
 from growc.checkpoint import prepare
 from growc.checkpoint.layout import LAYOUTS, Layout
 from growc.checkpoint.request import Request
 from growc.files.plan import Made, Plan
-from growc.operators.grown_config import GROWN
 from tests.checkpoint.folders import EXPLICIT, O_PROJ, Place, converted, grown_model, in_memory, place, read
 from tests.checkpoint.test_grow import assert_same, load, logits, logits_of
 from tests.checkpoint.test_refusals import nothing_left, refused

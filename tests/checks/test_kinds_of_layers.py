@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from growc.checks.loss import prove
 from growc.checks.twin import twin_of
 from growc.diagnostics import GrowcError
-from growc.growth.rewrite import Rewrite, rewrite
+from growc.growth.rewrite import Rewrite, refusals, rewrite
 from growc.model import inspect
 from growc.model.build import load_config
 from growc.model.drawn import build, load
@@ -114,7 +114,7 @@ def _planned(config: dict[str, Any], row: dict[str, Any]) -> Rewrite:
     settings = {key: value for key, value in row.items() if key != "op"}
     grows = operator(row["op"]).model_validate(settings)
     source = inspect(config, LENGTH)
-    assert not list(grows.problems(source))
+    assert not refusals(grows, source)
     return rewrite(grows, source, seed="0", sequence_length=LENGTH)
 
 

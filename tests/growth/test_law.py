@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas, order
+from growc.anatomy.sites import MoeSite
 from growc.checks.twin import apply
 from growc.engine.layout import Layout
 from growc.engine.losses import mean_loss, ready_head, validation_losses
 from growc.growth.rewrite import rewrite
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.model.drawn import build, draw, load
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.replicas import Replicas, order
-from growc.operators.sites import MoeSite
 from growc.run.grow import Place, Windows, predict
 from growc.run.scores import expert_scores
 from tests.families import FAMILIES

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from growc.model import ModelGraph, axes, inspect
+from growc.anatomy.model_graph import ModelGraph
+from growc.model import axes, inspect
 from growc.model.build import build_meta, load_config
 from tests.families import FAMILIES, MOE_FAMILIES
 

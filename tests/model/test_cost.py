@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from growc.model import ModelGraph, cost, inspect, sites
+from growc.anatomy.model_graph import ModelGraph
+from growc.model import cost, inspect, sites
 from growc.model.attention import NAME, attention_flops
 from growc.model.build import build_meta, load_config
 from growc.model.inspect import inspect as inspect_config

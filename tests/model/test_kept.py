@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from growc.anatomy.grown_format import GROWN
+from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import GrowcError
 from growc.files import cache, versions
 from growc.growth.rewrite import rewrite
-from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
 from growc.model.kept import keep
 from growc.model.module import build_module
 from growc.operators import operator
-from growc.operators.grown_config import GROWN
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 
 pytestmark = pytest.mark.share(2)
 
-holders: Any = import_module("growc.model.holders")
+search: Any = import_module("growc.model.moe_class_search")
 inspecting: Any = import_module("growc.model.inspect")  # the package has a function of that name
 
 
@@ -36,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _forget() -> None:
-    for module, name in ((inspecting, "_inspect"), (holders, "_stock"), (holders, "_own")):
+    for module, name in ((inspecting, "_inspect"), (search, "_stock"), (search, "_own")):
         getattr(module, name).cache_clear()
 
 
@@ -83,7 +83,7 @@ def test_the_class_that_holds_a_mixture_is_kept(monkeypatch: pytest.MonkeyPatch)
     found = {family: grown(family) for family in ("qwen3", "gpt2")}
     _forget()
     for name in ("_found_stock", "_found_own"):
-        monkeypatch.setattr(holders, name, _never)
+        monkeypatch.setattr(search, name, _never)
     assert {family: grown(family) for family in found} == found
 
 

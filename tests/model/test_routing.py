@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from growc.anatomy.sites import Repetition
 from growc.model import inspect, routing
-from growc.operators.sites import Repetition
 from tests.families import FAMILIES, MOE_FAMILIES
 
 RENORMALISED = Repetition(same_choice=True, gates_add_up=True, scores_shrink=False)

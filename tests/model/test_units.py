@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from growc.anatomy.grown_format import grown_config
+from growc.anatomy.sites import MoeSite, Units
 from growc.model import axes, inspect, sites, units
 from growc.model.build import build_meta, load_config
 from growc.model.drawn import draw
 from growc.model.layers import blocks
 from growc.model.trace import trace
-from growc.operators.grown_config import grown_config
-from growc.operators.sites import MoeSite, Units
 from tests.families import FAMILIES, MOE_FAMILIES
 
 INTERLEAVED = ("gpt_oss",)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
+from growc.anatomy.replicas import order
 from growc.model.build import load_config
 from growc.model.inspect import inspect
 from growc.nn.exclusive import Siblings, make_exclusive
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.replicas import order
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 

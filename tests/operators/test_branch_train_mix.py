@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.operators import operator
 from growc.operators.branches import BranchExperts
 from growc.operators.pasts import Past

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_twin, tokens
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.model.drawn import logits
 from growc.operators import Operator, operator
 from growc.operators.claims import Preserves

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
+from growc.anatomy.replicas import neighbour, order, turn
 from growc.diagnostics import GrowcError
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.functions.sparse import sparse_code
@@ -25,7 +26,6 @@ from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.experts import EXPERT_INITS
-from growc.operators.replicas import neighbour, order, turn
 from growc.programs import Expr, Init, shape
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT

@@ -13,18 +13,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
+from growc.anatomy.grown_format import loads
+from growc.anatomy.model_graph import ModelGraph
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin, tokens
 from growc.growth.decision import Decision
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.model.drawn import draw, logits
 from growc.nn.domain_router import DomainRouter
 from growc.operators import Operator, operator
 from growc.operators.claims import Preserves
 from growc.operators.example import examples
-from growc.operators.grown_config import loads
 from growc.operators.means import domain
 from growc.operators.pasts import Past
 from growc.programs import Init, Late, Made, Mean, Source, describe, of_parent

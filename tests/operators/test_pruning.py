@@ -11,19 +11,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import KeptUnits, order
+from growc.anatomy.sites import Units
 from growc.checks.twin import LENGTH, apply, grow_twin, tokens
 from growc.growth.decision import Decision
 from growc.growth.rewrite import rewrite
 from growc.growth.units import by_unit
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.model.drawn import build, draw, load, logits
 from growc.nn.pruned import without
 from growc.nn.skipping import as_skipping, with_ratios
 from growc.operators import Operator, operator
-from growc.operators.replicas import KeptUnits, order
 from growc.operators.selection import Dropped, search
 from growc.operators.sensitivity import widths
-from growc.operators.sites import Units
 from tests.families import FAMILIES, MOE_FAMILIES
 
 pytestmark = pytest.mark.share(3)

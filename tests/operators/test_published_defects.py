@@ -15,6 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from growc.anatomy.replicas import VECTORS, order, turn
+from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import State
 from growc.checks.twin import grow_twin
 from growc.diagnostics import GrowcError
@@ -27,8 +29,6 @@ from growc.model import inspect
 from growc.operators import operator, routers
 from growc.operators.allocation import Greedy, allocate
 from growc.operators.initialisation import Slots
-from growc.operators.replicas import VECTORS, order, turn
-from growc.operators.sites import MoeSite
 from growc.operators.target import Role, Target
 from growc.programs import Source, Take, shape
 from growc.run import grow as growing

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from growc.anatomy.replicas import order, turn
 from growc.diagnostics import GrowcError
 from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.replicas import order, turn
 from growc.operators.routers import ROUTER_INITS
 from growc.programs import shape
 from tests.families import FAMILIES

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from growc.anatomy.sites import MoeSite
 from growc.model import inspect
 from growc.operators.scores import Over, combined, drawn, parts
-from growc.operators.sites import MoeSite
 from tests.families import FAMILIES, MOE_FAMILIES
 
 pairs = st.lists(st.tuples(st.floats(0, 1e9), st.floats(0, 1e9)), min_size=1, max_size=20)

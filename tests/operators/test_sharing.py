@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checks import run_checks
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_twin, tokens
 from growc.diagnostics import ExitCode, GrowcError
 from growc.engine.layout import layout
 from growc.growth.rewrite import Rewrite
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.model.drawn import build, logits
 from growc.nn.adjugates import Adjugates
 from growc.nn.deltas import Deltas, WithDeltas

@@ -7,10 +7,11 @@ from functools import cache
 import pytest
 import torch
 
+from growc.anatomy.model_graph import ModelGraph
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin
 from growc.growth.rewrite import Rewrite, rewrite
-from growc.model import ModelGraph, inspect
+from growc.model import inspect
 from growc.model.drawn import draw
 from growc.operators import operator
 from growc.operators.claims import Preserves

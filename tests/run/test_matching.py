@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from growc.anatomy.sites import FfnSite
 from growc.checks.twin import LENGTH
 from growc.model import inspect
 from growc.model.drawn import draw
-from growc.operators.sites import FfnSite
 from growc.run.matching import unit_orders
 from tests.families import FAMILIES
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from growc.anatomy.sites import FfnSite, MoeSite, Units
 from growc.audit.layers import check_known
 from growc.audit.record import recorded_replicas
 from growc.audit.rows import Told, whole
 from growc.audit.step import Reading, Step
 from growc.audit.value import Value, computed
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter, FromDense
-from growc.operators.sites import FfnSite, MoeSite, Units
 
 Expert = Callable[["Place", int], Value]
 """What one expert of a tensor is, by its number."""
@@ -115,10 +115,9 @@ def places(step: Step[FromDense]) -> Iterator[tuple[MoeSite, FfnSite, tuple[int,
             chosen = dense[1::2]
         case layers:
             chosen = [site for site in dense if site.layer in layers]
-    holding, made = step.operator.holding(step.before), {site.layer: site for site in step.after.moe}
-    assert holding is not None, "what no class can hold is refused before"
+    made = {site.layer: site for site in step.after.moe}
     for network in chosen:
-        yield made[network.layer], network, holding.order
+        yield made[network.layer], network, step.order
 
 
 def copies(place: Place, _: int) -> Value:

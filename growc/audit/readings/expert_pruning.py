@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from growc.anatomy.sites import MoeSite
 from growc.audit.layers import spoken_of
 from growc.audit.record import recorded_replicas, recorded_scores
 from growc.audit.rows import Told, row
@@ -13,7 +14,6 @@ from growc.audit.step import Reading, Step
 from growc.audit.value import Value
 from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.selection import ByName, ByReconstruction
-from growc.operators.sites import MoeSite
 
 
 def read(step: Step[ExpertPruning]) -> Reading:

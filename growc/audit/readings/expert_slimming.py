@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 
+from growc.anatomy.sites import FfnSite, MoeSite, Units
 from growc.audit.fault import refuse
 from growc.audit.record import CLOSE, recorded_replicas, recorded_scores
 from growc.audit.rows import Told, row
@@ -13,7 +14,6 @@ from growc.audit.scores import positions, unit_scores
 from growc.audit.step import Reading, Step
 from growc.audit.value import Value, moved
 from growc.operators.expert_slimming import ExpertSlimming
-from growc.operators.sites import FfnSite, MoeSite, Units
 
 
 def read(step: Step[ExpertSlimming]) -> Reading:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from growc.anatomy.sites import Units
 from growc.audit.readings.slots import Copied, Slot
 from growc.audit.value import Value, computed, moved
 from growc.growth.fresh import Stream
@@ -24,7 +25,6 @@ from growc.operators.experts.shuffle import Shuffle
 from growc.operators.experts.sparse_code_mix import SparseCodeMix
 from growc.operators.experts.svd_mix import SvdMix
 from growc.operators.experts.svd_perturb import SvdPerturb
-from growc.operators.sites import Units
 
 UNSTEADY = 64.0
 """By how much decompositions may enlarge an error of what they read."""

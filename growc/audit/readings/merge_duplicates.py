@@ -7,13 +7,13 @@ from itertools import accumulate, pairwise
 
 import torch
 
+from growc.anatomy.sites import MoeSite
 from growc.audit.layers import spoken_of
 from growc.audit.record import recorded_replicas
 from growc.audit.rows import Told, row
 from growc.audit.step import Reading, Step
 from growc.audit.value import Value, computed
 from growc.operators.merge_duplicates import MergeDuplicates
-from growc.operators.sites import MoeSite
 
 
 def read(step: Step[MergeDuplicates]) -> Reading:

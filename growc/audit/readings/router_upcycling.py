@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from growc.anatomy.sites import AttentionSite, Heads, MoeSite
 from growc.audit.readings.dense import copies, read_dense, zeros
 from growc.audit.record import recorded_replicas
 from growc.audit.rows import Told, whole
@@ -16,7 +17,6 @@ from growc.audit.value import Value, computed, moved
 from growc.growth.fresh import Stream
 from growc.growth.matrices import one_thread
 from growc.operators.router_upcycling import RouterUpcycling
-from growc.operators.sites import AttentionSite, Heads, MoeSite
 
 
 def read(step: Step[RouterUpcycling]) -> Reading:

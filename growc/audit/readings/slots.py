@@ -8,11 +8,11 @@ from functools import cached_property
 
 from torch import Tensor
 
+from growc.anatomy.sites import MoeSite, Units
 from growc.audit.rows import row, std, whole
 from growc.audit.step import Step
 from growc.audit.value import Value, computed
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.sites import MoeSite, Units
 
 
 @dataclass(frozen=True)

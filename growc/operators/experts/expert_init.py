@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from growc.anatomy.sites import MoeSite, Units
 from growc.operators.claims import Problem
 from growc.operators.initialisation import Initialisation, Slots
-from growc.operators.sites import MoeSite, Units
 from growc.programs import Divide, Expr, Init, Where
 
 Layout = tuple[tuple[str, int], ...]

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.sites import MoeSite
 from growc.operators.claims import Problem
 from growc.operators.initialisation import Initialisation, Slots
-from growc.operators.sites import MoeSite
 from growc.operators.target import Role
 from growc.programs import Add, Expr, Init
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from growc.model import ModelGraph
-from growc.operators.grown_config import without_siblings
+from growc.anatomy.grown_format import without_siblings
+from growc.anatomy.model_graph import ModelGraph
 from growc.run.summary.ways import Way
 
 Control = Literal["fixed_source", "fixed_target"]

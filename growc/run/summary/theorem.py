@@ -23,12 +23,12 @@ from typing import Any
 
 from torch import Tensor
 
+from growc.anatomy.grown_format import without_siblings
+from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import read_config, read_tensor
 from growc.engine.schedules import learning_rate
 from growc.files.beside import TRAINING
 from growc.growth.graph import GrowNode, Node, TrainNode
-from growc.operators.grown_config import without_siblings
-from growc.operators.sites import MoeSite
 from growc.run.folder import RunFolder
 from growc.run.source import fresh_model
 from growc.run.summary.ways import Leg, Way

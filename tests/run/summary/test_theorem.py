@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from growc.anatomy.grown_format import without_siblings
 from growc.engine.schedules import learning_rate
 from growc.growth.graph import TrainNode
 from growc.growth.open import open_spec
-from growc.operators.grown_config import without_siblings
 from growc.run.source import fresh_model
 from growc.run.summary.theorem import LABEL
 from tests.operators_cases import EXACT

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
-from growc.operators.sites import AttentionSite, FfnSite, Holding, Mixture, MoeSite
+from growc.anatomy.sites import AttentionSite, FfnSite, MoeSite
 
 
 @dataclass(frozen=True)
@@ -186,15 +186,6 @@ class ModelGraph:
         axis = next((axis for axis in self.axes if axis.field == self.expert_field), None)
         moved = {dim.tensor for dim in axis.dims} if axis else set[str]()
         return frozenset(name for name in moved if max(self.tensors[name].shape) == self.tensors[name].size)
-
-    def holding(self, mixture: Mixture, *, stock: bool = True) -> Holding | None:
-        """This model with mixtures of experts in the place of dense networks; None if no class can express it.
-
-        Without `stock`, only modules of growc's are asked.
-        """
-        from growc.model.holders import holding
-
-        return holding(self, mixture, stock=stock)
 
     def fields_of(self, tensor: str, dim: int) -> tuple[str, ...]:
         """The config fields that move one dimension of a tensor."""

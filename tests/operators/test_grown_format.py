@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from growc.operators.grown_config import grown_config, without_siblings
-from growc.operators.sites import AttentionSite, FfnSite, Mixture, MoeSite
+from growc.anatomy.grown_format import grown_config, without_siblings
+from growc.anatomy.sites import AttentionSite, FfnSite, MoeSite
 
 
 @dataclass
@@ -22,9 +22,6 @@ class Model:
     @property
     def tensors(self) -> dict[str, Any]:
         return {}
-
-    def holding(self, mixture: Mixture, *, stock: bool = True) -> None:  # noqa: ARG002
-        raise AssertionError(f"{mixture} has no place here")
 
     def fields_of(self, tensor: str, dim: int) -> tuple[str, ...]:
         raise AssertionError(f"the config says nothing of dimension {dim} of {tensor}")

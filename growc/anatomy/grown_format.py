@@ -19,8 +19,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from growc.operators.operator import Growable
-from growc.operators.replicas import Replicas
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.replicas import Replicas
 
 GROWN = "growc"
 
@@ -191,7 +191,12 @@ def _are_modules(modules: Any) -> bool:
 
 
 def grown_config(
-    model: Growable, expert_field: str, replicas: Mapping[int, Replicas], *, exclusive: bool, sizes: Sizes | None = None
+    model: ModelGraph,
+    expert_field: str,
+    replicas: Mapping[int, Replicas],
+    *,
+    exclusive: bool,
+    sizes: Sizes | None = None,
 ) -> dict[str, Any]:
     """The config after the layers in `replicas` grew; groups of an already exclusive source are kept together.
 
@@ -205,7 +210,7 @@ def grown_config(
 
 
 def config_with(
-    model: Growable, expert_field: str, changed: Sizes, groups: Mapping[int, Sequence[int]]
+    model: ModelGraph, expert_field: str, changed: Sizes, groups: Mapping[int, Sequence[int]]
 ) -> dict[str, Any]:
     """The config after some fields of some layers changed, with exactly these groups of siblings.
 

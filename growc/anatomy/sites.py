@@ -132,12 +132,12 @@ class MoeSite:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MoeRequest:
     """Mixtures of experts that are to take the place of dense feed-forward networks.
 
     In each of `layers` there are `experts` with `width` intermediate units, and a router that gives every token `top_k`
     of them: scores are a softmax over all experts, and `gates` are those of the chosen ones, or these `renormalised` to
-    a sum of 1.
+    a sum of 1. Without `stock` no class of transformers is asked, since what is made of the mixtures fits none.
     """
 
     layers: tuple[int, ...]
@@ -145,22 +145,22 @@ class Mixture:
     top_k: int
     width: int
     gates: Gates = "renormalised"
+    stock: bool = True
 
 
 Gates = Literal["renormalised", "softmax"]
 
 
 @dataclass(frozen=True)
-class Holding:
-    """A model that holds a mixture: its config, and the places of a dense network's `up` maps in an expert's tensor.
+class ResolvedMoe:
+    """A model that holds the mixtures of a request: its config, and the places of a dense network's `up` maps in an
+    expert's tensor.
 
-    `stock` is False where no class of transformers can express it, and one of `growc.nn` does. `routers` are the module
-    paths of its routers by layer.
+    `routers` are the module paths of its routers by layer.
     """
 
     config: Mapping[str, Any]
     order: tuple[int, ...]
-    stock: bool
     routers: Mapping[int, str]
 
 

@@ -23,24 +23,24 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
+from growc.anatomy.grown_format import EXPERTS, GROWN, MIXTURE, RENORMALISED, TOP_K, WIDTH, with_modules
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.sites import FfnSite, Gates, MoeRequest, ResolvedMoe
 from growc.diagnostics import GrowcError
 from growc.model.build import REFUSALS, build_meta, load_config
 from growc.model.copied import computes_the_same
-from growc.model.graph import ModelGraph
 from growc.model.inspect import inspect
 from growc.model.kept import keep
 from growc.model.layers import layers_shown
 from growc.model.reach import within_reach
 from growc.model.small import shrink
-from growc.operators.grown_config import EXPERTS, GROWN, MIXTURE, RENORMALISED, TOP_K, WIDTH, with_modules
-from growc.operators.sites import FfnSite, Gates, Holding, Mixture
 
 LENGTH = 64
 """Positions at which candidates are traced; nothing that is asked of them depends on it."""
 
 
 @dataclass(frozen=True)
-class Holder:
+class MoeClass:
     """A class that can hold mixtures; `order` has the places of the dense network's maps in an expert's tensor.
 
     `fields` name its number of experts, its top-K and the width of experts, and `switches` are what else it needs.
@@ -56,7 +56,7 @@ class Holder:
         """Whether transformers knows it."""
         return self.model_type != GROWN
 
-    def configs(self, dense: ModelGraph, mixture: Mixture) -> Iterator[dict[str, Any]]:
+    def configs(self, dense: ModelGraph, mixture: MoeRequest) -> Iterator[dict[str, Any]]:
         """Configs that may give just these layers of `dense` these mixtures."""
         sizes = dict(zip(self.fields, (mixture.experts, mixture.top_k, mixture.width), strict=True))
         config = {**dense.config, **sizes, **dict(self.switches)}
@@ -72,7 +72,7 @@ class Holder:
         return {inside: {"kind": MIXTURE, "up": up, "down": site.down.removeprefix(f"{site.block}.")}}
 
 
-HOLDER: TypeAdapter[Holder | None] = TypeAdapter(Holder | None)
+MOE_CLASS: TypeAdapter[MoeClass | None] = TypeAdapter(MoeClass | None)
 
 
 def dense_networks(graph: ModelGraph, layers: tuple[int, ...] | None = None) -> tuple[FfnSite, ...]:
@@ -81,25 +81,27 @@ def dense_networks(graph: ModelGraph, layers: tuple[int, ...] | None = None) -> 
     return tuple(s for s in graph.ffn if s.layer not in mixed and (layers is None or s.layer in layers))
 
 
-def holding(graph: ModelGraph, mixture: Mixture, *, stock: bool = True) -> Holding | None:
-    """The model of `graph` with `mixture` in the place of dense networks; None if nothing can hold it.
+def resolve_moe(graph: ModelGraph, request: MoeRequest | None) -> ResolvedMoe | None:
+    """The model of `graph` with the mixtures of `request` in the place of dense networks.
 
-    Without `stock`, only modules of growc's are asked.
+    None if no class holds them, or none are asked for.
     """
+    if request is None:
+        return None
     small = _small(json.dumps(graph.config, sort_keys=True))
     key = json.dumps(small.config, sort_keys=True) if small else ""
-    for find in () if small is None else (_stock, _own) if stock else (_own,):
-        with _silent():  # what candidates cannot be is said aloud
-            holder = find(key, mixture.gates)
-        for config in holder.configs(graph, mixture) if holder else ():
-            held = _inspected(config)
+    for search in () if small is None else (_stock, _own) if request.stock else (_own,):
+        with _silent():  # transformers logs an error for every candidate that does not fit
+            moe_class = search(key, request.gates)
+        for config in moe_class.configs(graph, request) if moe_class else ():
+            grown = _inspected(config)
             if (
-                holder
-                and held
-                and tuple(s.layer for s in held.moe if s.layer in mixture.layers) == mixture.layers
-                and _alike(graph, held, mixture.layers)
+                moe_class
+                and grown
+                and tuple(s.layer for s in grown.moe if s.layer in request.layers) == request.layers
+                and _alike(graph, grown, request.layers)
             ):
-                return Holding(held.config, holder.order, holder.stock, {s.layer: s.router for s in held.moe})
+                return ResolvedMoe(grown.config, moe_class.order, {s.layer: s.router for s in grown.moe})
     return None
 
 
@@ -124,33 +126,36 @@ def _silent() -> Generator[None]:
 
 
 @lru_cache(maxsize=64)
-def _stock(key: str, gates: Gates) -> Holder | None:
+def _stock(key: str, gates: Gates) -> MoeClass | None:
     """The first class of transformers that computes what the small dense model of the config `key` does."""
-    return keep("classes", json.loads(key), {"gates": gates, "stock": True}, HOLDER, lambda: _found_stock(key, gates))
+    return keep(
+        "classes", json.loads(key), {"gates": gates, "stock": True}, MOE_CLASS, lambda: _found_stock(key, gates)
+    )
 
 
-def _found_stock(key: str, gates: Gates) -> Holder | None:
+def _found_stock(key: str, gates: Gates) -> MoeClass | None:
     small = inspect(json.loads(key), LENGTH)
     first = _first(small)
     types = _candidates(first.config) if first and GROWN not in first.config else ()
-    holders = (holder for name in types if first for holder in _tried(name, first, gates))
+    classes = (each for name in types if first for each in _tried(name, first, gates))
     alike = first is not None and first.layers == small.layers
-    return next((holder for holder in holders if alike or _computes(holder, small, gates)), None)
+    return next((each for each in classes if alike or _computes(each, small, gates)), None)
 
 
 @lru_cache(maxsize=64)
-def _own(key: str, gates: Gates) -> Holder | None:
+def _own(key: str, gates: Gates) -> MoeClass | None:
     """A module of growc's in the small dense model of the config `key`."""
-    return keep("classes", json.loads(key), {"gates": gates, "stock": False}, HOLDER, lambda: _found_own(key, gates))
+    switches = {"gates": gates, "stock": False}
+    return keep("classes", json.loads(key), switches, MOE_CLASS, lambda: _found_own(key, gates))
 
 
-def _found_own(key: str, gates: Gates) -> Holder | None:
+def _found_own(key: str, gates: Gates) -> MoeClass | None:
     small, switches = inspect(json.loads(key), LENGTH), ((RENORMALISED, gates == "renormalised"),)
     if len({len(site.up) for site in small.ffn}) != 1:
         return None
     orders = permutations(range(len(small.ffn[0].up)))
-    holders = (Holder(GROWN, (EXPERTS, TOP_K, WIDTH), switches, order) for order in orders)
-    return next((holder for holder in holders if _computes(holder, small, gates)), None)
+    classes = (MoeClass(GROWN, (EXPERTS, TOP_K, WIDTH), switches, order) for order in orders)
+    return next((each for each in classes if _computes(each, small, gates)), None)
 
 
 @lru_cache(maxsize=64)
@@ -227,7 +232,7 @@ def _alike_outside(shared: Mapping[str, Any], switches: tuple[tuple[str, bool], 
     return wanted <= found and not any(beside(name) in held for name, _ in found - wanted)
 
 
-def _tried(model_type: str, dense: ModelGraph, gates: Gates) -> Iterator[Holder]:
+def _tried(model_type: str, dense: ModelGraph, gates: Gates) -> Iterator[MoeClass]:
     """The ways in which `model_type` holds mixtures in the place of the one network of `dense`."""
     flips = list(dict.fromkeys(_switches(model_type, dense)))
     if not flips:
@@ -243,22 +248,22 @@ def _tried(model_type: str, dense: ModelGraph, gates: Gates) -> Iterator[Holder]
     for width in widths:
         for flip in flips:
             for order in permutations(range(len(network.up))):
-                holder = Holder(model_type, (held.expert_field, held.top_k_field, width), flip, order)
-                if _computes(holder, dense, gates):
-                    yield holder
+                moe_class = MoeClass(model_type, (held.expert_field, held.top_k_field, width), flip, order)
+                if _computes(moe_class, dense, gates):
+                    yield moe_class
 
 
-def _computes(holder: Holder, dense: ModelGraph, gates: Gates) -> bool:
+def _computes(moe_class: MoeClass, dense: ModelGraph, gates: Gates) -> bool:
     """Whether copies of the dense network compute its logits: all of them with either kind of gates, some with one."""
     networks = dense_networks(dense)
     layers = tuple(network.layer for network in networks)
 
     def same(experts: int, top_k: int) -> bool:
-        configs = holder.configs(dense, Mixture(layers, experts, top_k, networks[0].width, gates))
+        configs = moe_class.configs(dense, MoeRequest(layers, experts, top_k, networks[0].width, gates))
         held = next((found for config in configs if (found := _inspected(config)) and found.moe), None)
         return (
             held is not None
-            and computes_the_same(dense, networks, held, holder.order)
+            and computes_the_same(dense, networks, held, moe_class.order)
             and within_reach(held) == held.config  # else it has a window that the dense model does not know
         )
 
