@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import torch
 
-from growc.growth.fresh import Stream
-from growc.growth.functions import FUNCTIONS
-from growc.growth.singular import decomposed
+from growc.numerics.functions import FUNCTIONS
+from growc.numerics.random import Stream
+from growc.numerics.svd import decomposed
 from growc.operators import work
 
 

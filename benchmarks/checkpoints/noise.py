@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from growc.growth.fresh import normal
+from growc.numerics.random import normal
 
 
 def main() -> None:

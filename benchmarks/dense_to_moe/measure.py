@@ -25,11 +25,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.dense_to_moe.routing import routing_of
 from benchmarks.dense_to_moe.write import BASE, RESULTS
+from growc.data import open_corpus
 from growc.engine.losses import mean_loss
 from growc.files.atomic import read_json, write_json
 from growc.nn.auto import register
 from growc.plan.freeze import read_plan
-from growc.run.data import open_corpus
 from growc.run.folder import RunFolder
 
 WINDOWS = 64

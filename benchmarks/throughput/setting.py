@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from growc.data import Tokens
 from growc.growth.graph import TrainNode
 from growc.growth.open import open_spec
-from growc.run.data import Tokens
 from growc.spec.training import Checkpointing, FloatType
 
 

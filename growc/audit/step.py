@@ -12,7 +12,7 @@ from torch import Tensor
 
 from growc.anatomy.model_graph import ModelGraph
 from growc.audit.rows import Rows, Told
-from growc.growth.fresh import normal, uniform
+from growc.numerics.random import normal, uniform
 from growc.operators import Operator
 
 Reading = Mapping[str, Told]

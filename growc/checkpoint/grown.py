@@ -11,9 +11,9 @@ from torch import Tensor
 
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.sites import MoeSite
-from growc.growth.evaluate import Fetch, InMemory, evaluate
 from growc.growth.rewrite import Rewrite
-from growc.growth.units import over_units
+from growc.numerics.evaluate import Fetch, InMemory, evaluate
+from growc.numerics.units import over_units
 from growc.operators.matching import ByActivations
 from growc.operators.means import Means
 from growc.operators.measures import Ranking, needs

@@ -16,9 +16,9 @@ from torch import Tensor
 from growc.checkpoint.sound import STEP, told
 from growc.checkpoint.training import SHARDS, Meta, State, read_meta, read_tensor, types_of, write_state
 from growc.checkpoint.write import shell
-from growc.growth.evaluate import Fetch, InMemory, computed_in, evaluate
 from growc.growth.rewrite import Rewrite
 from growc.model.build import canonical
+from growc.numerics.evaluate import Fetch, InMemory, computed_in, evaluate
 from growc.programs import Expr
 
 SECOND = "exp_avg_sq"

@@ -18,9 +18,9 @@ from growc.checkpoint.rest import sort_out
 from growc.checkpoint.weights import Weights
 from growc.diagnostics import fail
 from growc.files.plan import Copied
-from growc.growth.evaluate import InMemory
 from growc.model.source import CONFIG, read_config
 from growc.model.whole import is_whole, names_in, whole_model
+from growc.numerics.evaluate import InMemory
 
 
 class FolderTensors:

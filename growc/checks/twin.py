@@ -19,13 +19,13 @@ from growc.anatomy.replicas import KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite
 from growc.checks.stand_ins import check_kinds, depth, restricted, stand_ins
 from growc.growth.decision import by_scores, scored
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, other_of, rewrite
 from growc.model import inspect
 from growc.model.drawn import build, draw, generator, load
 from growc.model.drawn import tokens as drawn_tokens
 from growc.model.reach import LENGTH, within_reach
 from growc.model.small import shrink
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import Operator
 from growc.operators.matching import ByActivations
 from growc.operators.means import Means

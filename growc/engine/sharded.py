@@ -16,8 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from growc.engine.distribute import local, over_shards
-from growc.growth.evaluate import computed_in, evaluate
-from growc.growth.spherical import products
+from growc.numerics.evaluate import computed_in, evaluate
+from growc.numerics.slerp import products
 from growc.programs import Expr, Source
 
 

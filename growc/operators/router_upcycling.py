@@ -259,7 +259,7 @@ def _plain(attention: AttentionSite | None) -> bool:
 
 
 def _placed(which: str, heads: Heads, count: int) -> dict[str, int]:
-    """Where heads lie, as parameters of `growc.growth.making`."""
+    """Where heads lie, as parameters of `growc.numerics.router_init`."""
     place = {"heads": count, "start": heads.start, "stride": heads.stride, "transposed": int(heads.transposed)}
     return {f"{which}_{name}": number for name, number in place.items()}
 

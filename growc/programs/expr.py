@@ -74,7 +74,7 @@ class Apply:
     """A named function of rows: row i of the result is `function` of row i of every input, of the first one's shape.
 
     What is random in it is a function of (`seed`, row) alone; functions that draw nothing have no seed.
-    `growc.growth.functions` holds the functions.
+    `growc.numerics.functions` holds the functions.
     """
 
     function: str
@@ -168,7 +168,7 @@ class Whole:
     For small tensors only: every rank gathers `x` and computes the function of all of it, so that the bytes are those
     of one rank. What is random in it is a function of (`seed`, `draw[i]`): rows of one draw come from one value of
     the function, rows of another from a value of their own. Functions that draw nothing have no seed.
-    `growc.growth.matrices` holds the functions.
+    `growc.numerics.matrices` holds the functions.
     """
 
     function: str
@@ -186,7 +186,7 @@ class Made:
 
     For small tensors only: every rank gathers the inputs, of which `rows` has the length of dimension 0, and computes
     all of the function, so that the bytes are those of one rank. What is random in it is a function of `seed` alone;
-    functions that draw nothing have no seed. `growc.growth.making` holds the functions.
+    functions that draw nothing have no seed. `growc.numerics.router_init` holds the functions.
     """
 
     function: str

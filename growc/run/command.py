@@ -16,6 +16,7 @@ from types import FrameType
 import psutil
 import torch
 
+from growc.data import Corpus, prepare
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, Severity, fail
 from growc.engine.layout import layout
 from growc.engine.micro import micro_batch
@@ -27,7 +28,6 @@ from growc.model import fetch
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
 from growc.plan.plan import Plan
-from growc.run.data import Corpus, prepare
 from growc.run.folder import RunFolder
 from growc.run.journal import events, record
 from growc.run.kernels import hold_kernels

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from growc.diagnostics.invariant import bound
+from growc.measures.skipping import Skipping
 from growc.run.grow import DryRun, Prediction
-from growc.run.skipping import Skipping
 
 
 def change_says(nats: float, digits: str = "+.1e") -> str:

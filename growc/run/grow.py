@@ -23,6 +23,12 @@ from growc.engine.losses import ready_head, validation_losses
 from growc.engine.sharded import Sharded, grow_tensor
 from growc.growth.decision import Decision, by_scores
 from growc.growth.rewrite import Rewrite, rewrite
+from growc.measures.inputs import mean_inputs
+from growc.measures.matching import unit_orders
+from growc.measures.reconstruction import pruned
+from growc.measures.scores import expert_scores
+from growc.measures.sensitivity import unit_scores
+from growc.measures.skipping import Skipping, measure_skipping
 from growc.model.inspect import head_of
 from growc.nn.duplicates import as_duplicated
 from growc.nn.released import as_released
@@ -35,12 +41,6 @@ from growc.operators.scores import parts
 from growc.operators.selection import ByReconstruction
 from growc.operators.sensitivity import BySensitivity
 from growc.programs import of_parent, sources
-from growc.run.inputs import mean_inputs
-from growc.run.matching import unit_orders
-from growc.run.reconstruction import pruned
-from growc.run.scores import expert_scores
-from growc.run.sensitivity import unit_scores
-from growc.run.skipping import Skipping, measure_skipping
 from growc.spec.kernels import Kernels
 from growc.spec.training import FloatType
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from growc.checks.findings import Context, Findings, strictest
+from growc.data import open_corpus, prepare
 from growc.diagnostics import Diagnostic, Severity, fail
 from growc.diagnostics.invariant import Invariant, bound
 from growc.engine.distribute import alone, build_model
@@ -20,7 +21,6 @@ from growc.engine.losses import ready_head, validation_losses
 from growc.growth.graph import GrowNode, State
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
-from growc.run.data import open_corpus, prepare
 from growc.run.folder import RunFolder
 from growc.run.foretold import dry_run_says, prediction_says, skipping_says
 from growc.run.source import write_source

@@ -21,6 +21,7 @@ from growc.anatomy.grown_format import releasing
 from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.training import State, read_config, read_meta
 from growc.checks.findings import strictest
+from growc.data import Corpus, Tokens
 from growc.diagnostics import fail
 from growc.engine.balance import Load
 from growc.engine.distribute import build_model, named_state
@@ -38,7 +39,6 @@ from growc.model.build import canonical
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
 from growc.run.copies import windows
-from growc.run.data import Corpus, Tokens
 from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
 from growc.run.foretold import change_says, dry_run_says, prediction_says, skipping_says

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from growc.anatomy.model_graph import ModelGraph
+from growc.data import Tokens
 from growc.diagnostics import fail
 from growc.engine import balance as balancing
 from growc.engine.compiled import compile_layers
@@ -35,7 +36,6 @@ from growc.engine.schedules import learning_rate, stable_step
 from growc.growth.graph import TrainNode
 from growc.run.copies import CopiesRates
 from growc.run.copies import Windows as CopiesWindows
-from growc.run.data import Tokens
 from growc.run.journal import append_rows, cut_rows
 from growc.run.releasing import Release
 from growc.spec.schema import Balance

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import torch.distributed as dist
 
+from growc.data import open_corpus
 from growc.diagnostics import Diagnostic, ExitCode, GrowcError, fail
 from growc.engine import distribute
 from growc.engine.kernels import taken
@@ -27,7 +28,6 @@ from growc.files.atomic import write_json
 from growc.growth.graph import GrowthGraph, TrainNode
 from growc.growth.open import open_spec
 from growc.plan.freeze import drift, read_plan
-from growc.run.data import open_corpus
 from growc.run.folder import RunFolder
 from growc.run.journal import record
 from growc.run.kernels import hold_kernels, models_of, settle

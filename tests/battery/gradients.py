@@ -8,8 +8,8 @@ from transformers import PreTrainedModel
 
 from growc.anatomy.sites import MoeSite
 from growc.checks.twin import loss
-from growc.growth.evaluate import InMemory, evaluate
 from growc.model.drawn import logits
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.programs import Expr, sources
 
 

@@ -15,10 +15,10 @@ from growc.anatomy.grown_format import loads
 from growc.anatomy.replicas import order, turn
 from growc.checks.loss import obeys_law, predicted, prove
 from growc.checks.twin import LENGTH, Twin, apply, grow_drawn, grow_twin, tokens, twin_of
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import other_of, target, targets
 from growc.model import inspect
 from growc.model.drawn import draw, logits
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators.branches import BranchExperts
 from growc.operators.claims import Preserves
 from growc.operators.dense_to_moe import FromDense

@@ -21,10 +21,10 @@ from growc.checkpoint.layout import Layout
 from growc.checkpoint.prepare import prepare
 from growc.checkpoint.request import Request
 from growc.diagnostics import Diagnostic
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.open import open_spec
 from growc.growth.rewrite import Rewrite
 from growc.model.build import load_config
+from growc.numerics.evaluate import InMemory, evaluate
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 

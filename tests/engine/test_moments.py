@@ -16,7 +16,7 @@ from growc.engine.distribute import alone, build_model, local
 from growc.engine.layout import Layout
 from growc.engine.optimizer import TYPES, build_optimizer, get_state, set_state
 from growc.engine.sharded import Sharded, grow_tensor
-from growc.growth.evaluate import InMemory, evaluate
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.programs import Mean, Source
 from growc.run.state import load_state, save_state
 from growc.spec.consistency import LARGEST_DECAY

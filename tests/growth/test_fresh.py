@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from growc.growth.evaluate import InMemory, evaluate
-from growc.growth.fresh import BLOCK, GROUP, Stream, normal, uniform
+from growc.numerics.evaluate import InMemory, evaluate
+from growc.numerics.random import BLOCK, GROUP, Stream, normal, uniform
 from growc.programs import Init
 
 COUNT = 2**20

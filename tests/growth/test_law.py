@@ -24,11 +24,11 @@ from growc.checks.twin import apply
 from growc.engine.layout import Layout
 from growc.engine.losses import mean_loss, ready_head, validation_losses
 from growc.growth.rewrite import rewrite
+from growc.measures.scores import expert_scores
 from growc.model import inspect
 from growc.model.drawn import build, draw, load
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.run.grow import Place, Windows, predict
-from growc.run.scores import expert_scores
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT, EXPLICIT
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from growc.growth.fresh import Stream
-from growc.growth.singular import composed, decomposed, perturbed
+from growc.numerics.random import Stream
+from growc.numerics.svd import composed, decomposed, perturbed
 
 sides = st.integers(20, 90)
 ranks = st.integers(1, 8)

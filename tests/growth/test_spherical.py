@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from growc.growth.evaluate import InMemory, evaluate
-from growc.growth.spherical import products, shares
+from growc.numerics.evaluate import InMemory, evaluate
+from growc.numerics.slerp import products, shares
 from growc.programs import Slerp, Source
 
 

@@ -18,11 +18,11 @@ import growc.nn.attention_experts as nn_room
 from growc.anatomy.model_graph import ModelGraph
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin, tokens
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.model.double import Double
 from growc.model.drawn import draw, logits
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import Operator, operator
 from growc.operators.claims import Preserves
 from growc.programs import of_parent

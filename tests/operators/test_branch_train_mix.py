@@ -10,9 +10,9 @@ import torch
 
 from growc.anatomy.model_graph import ModelGraph
 from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator
 from growc.operators.branches import BranchExperts
 from growc.operators.pasts import Past

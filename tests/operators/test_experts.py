@@ -20,10 +20,10 @@ from torch import Tensor
 
 from growc.anatomy.replicas import neighbour, order, turn
 from growc.diagnostics import GrowcError
-from growc.growth.evaluate import InMemory, evaluate
-from growc.growth.functions.sparse import sparse_code
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
+from growc.numerics.evaluate import InMemory, evaluate
+from growc.numerics.functions.sparse import sparse_code
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.experts import EXPERT_INITS
 from growc.programs import Expr, Init, shape

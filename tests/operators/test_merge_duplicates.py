@@ -10,9 +10,9 @@ from torch import Tensor
 
 from growc.anatomy.model_graph import ModelGraph
 from growc.checks.twin import LENGTH
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import Operator, operator
 from growc.operators.claims import Moments, Preserves
 from growc.programs import Expr, Merge, Source, describe, shape

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from growc.checks.twin import LENGTH, apply, grow_drawn, grow_twin, tokens
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
 from growc.model.drawn import draw, logits
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator
 from growc.programs import describe, of_parent
 from tests.families import FAMILIES

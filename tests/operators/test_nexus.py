@@ -18,11 +18,11 @@ from growc.anatomy.model_graph import ModelGraph
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin, tokens
 from growc.growth.decision import Decision
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.model.drawn import draw, logits
 from growc.nn.domain_router import DomainRouter
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import Operator, operator
 from growc.operators.claims import Preserves
 from growc.operators.example import examples

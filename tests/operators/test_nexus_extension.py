@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from growc.anatomy.model_graph import ModelGraph
 from growc.checks.twin import LENGTH, Twin, grow_twin
 from growc.diagnostics import GrowcError
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.open import open_spec
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator
 from growc.operators.claims import Preserves
 from growc.operators.means import domain

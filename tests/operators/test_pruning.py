@@ -17,11 +17,11 @@ from growc.anatomy.sites import Units
 from growc.checks.twin import LENGTH, apply, grow_twin, tokens
 from growc.growth.decision import Decision
 from growc.growth.rewrite import rewrite
-from growc.growth.units import by_unit
 from growc.model import inspect
 from growc.model.drawn import build, draw, load, logits
 from growc.nn.pruned import without
 from growc.nn.skipping import as_skipping, with_ratios
+from growc.numerics.units import by_unit
 from growc.operators import Operator, operator
 from growc.operators.selection import Dropped, search
 from growc.operators.sensitivity import widths

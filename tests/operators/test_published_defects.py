@@ -23,9 +23,9 @@ from growc.diagnostics import GrowcError
 from growc.engine.distribute import build_model, local, named_state
 from growc.engine.layout import Layout
 from growc.engine.optimizer import build_optimizer, get_state, set_rate, set_state
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator, routers
 from growc.operators.allocation import Greedy, allocate
 from growc.operators.initialisation import Slots

@@ -13,11 +13,11 @@ from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.sites import Heads
 from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_twin
-from growc.growth.making import pairs
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
 from growc.model.drawn import draw
 from growc.nn.mixture_of_routers import MixtureOfRouters
+from growc.numerics.router_init import pairs
 from growc.operators import operator
 from growc.operators.claims import Preserves
 from growc.operators.means import MeanTokens

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from growc.anatomy.replicas import order, turn
 from growc.diagnostics import GrowcError
-from growc.growth.evaluate import InMemory, evaluate
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.routers import ROUTER_INITS
 from growc.programs import shape

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from growc.growth.evaluate import InMemory, evaluate
+from growc.numerics.evaluate import InMemory, evaluate
 from growc.programs import (
     Add,
     Apply,

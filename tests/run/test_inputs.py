@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from growc.checks.twin import LENGTH
+from growc.measures.inputs import mean_inputs
 from growc.model import inspect
 from growc.model.drawn import draw
 from growc.model.inspect import head_of
-from growc.run.inputs import mean_inputs
 from tests.families import FAMILIES
 
 pytestmark = pytest.mark.usefixtures("alone")

@@ -8,9 +8,9 @@ from transformers import PreTrainedModel
 
 from growc.anatomy.sites import FfnSite
 from growc.checks.twin import LENGTH
+from growc.measures.matching import unit_orders
 from growc.model import inspect
 from growc.model.drawn import draw
-from growc.run.matching import unit_orders
 from tests.families import FAMILIES
 
 pytestmark = pytest.mark.usefixtures("alone")

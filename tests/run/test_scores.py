@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import State
+from growc.measures.scores import expert_scores
 from growc.model import inspect
 from growc.operators.allocation import Greedy
-from growc.run.scores import expert_scores
 from tests.checkpoint.folders import source_model
 from tests.families import FAMILIES
 

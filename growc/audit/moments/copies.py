@@ -15,8 +15,8 @@ from growc.audit.readings.slots import Copied, Slot, slots
 from growc.audit.rows import row
 from growc.audit.step import Step
 from growc.audit.value import Value, computed, moved
-from growc.growth.fresh import Stream
-from growc.growth.functions.units import keep_units, shuffle
+from growc.numerics.functions.units import keep_units, shuffle
+from growc.numerics.random import Stream
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.experts.drop import Drop
 from growc.operators.experts.interpolate import Interpolate

@@ -6,9 +6,9 @@ from growc.audit.readings.dense import Place, drawn_router, read_dense
 from growc.audit.readings.experts import SPREAD, layout
 from growc.audit.step import Reading, Step
 from growc.audit.value import Value, computed
-from growc.growth.fresh import Stream
-from growc.growth.functions.units import drop_units
-from growc.growth.matrices import one_thread
+from growc.numerics.functions.units import drop_units
+from growc.numerics.matrices import one_thread
+from growc.numerics.random import Stream
 from growc.operators.drop_upcycling import DropUpcycling
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from growc.anatomy.sites import Units
 from growc.audit.readings.slots import Copied, Slot
 from growc.audit.value import Value, computed, moved
-from growc.growth.fresh import Stream
-from growc.growth.functions.orthogonal import orthogonal
-from growc.growth.functions.singular import svd_mix, svd_perturb
-from growc.growth.functions.sparse import sparse_code_mix
-from growc.growth.functions.units import drop_units, shuffle
-from growc.growth.matrices import one_thread
+from growc.numerics.functions.orthogonal import orthogonal
+from growc.numerics.functions.singular import svd_mix, svd_perturb
+from growc.numerics.functions.sparse import sparse_code_mix
+from growc.numerics.functions.units import drop_units, shuffle
+from growc.numerics.matrices import one_thread
+from growc.numerics.random import Stream
 from growc.operators.experts.copy import Copy
 from growc.operators.experts.copy_noise import CopyNoise
 from growc.operators.experts.drop import Drop

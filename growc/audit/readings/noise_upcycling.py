@@ -7,7 +7,7 @@ import torch
 from growc.audit.readings.dense import Place, drawn_router, read_dense
 from growc.audit.step import Reading, Step
 from growc.audit.value import Value, computed
-from growc.growth.fresh import Stream
+from growc.numerics.random import Stream
 from growc.operators.noise_upcycling import NoiseUpcycling
 
 

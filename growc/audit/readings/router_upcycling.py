@@ -14,8 +14,8 @@ from growc.audit.record import recorded_replicas
 from growc.audit.rows import Told, whole
 from growc.audit.step import Reading, Step
 from growc.audit.value import Value, computed, moved
-from growc.growth.fresh import Stream
-from growc.growth.matrices import one_thread
+from growc.numerics.matrices import one_thread
+from growc.numerics.random import Stream
 from growc.operators.router_upcycling import RouterUpcycling
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from growc.audit.readings.slots import Copied, Slot
 from growc.audit.value import Value, computed
-from growc.growth.fresh import Stream
-from growc.growth.functions.orthogonal import orthogonal
-from growc.growth.matrices import one_thread
-from growc.growth.singular import perturbed
+from growc.numerics.functions.orthogonal import orthogonal
+from growc.numerics.matrices import one_thread
+from growc.numerics.random import Stream
+from growc.numerics.svd import perturbed
 from growc.operators.routers.adversarial import Adversarial
 from growc.operators.routers.bias_only import BiasOnly
 from growc.operators.routers.copy import Copy

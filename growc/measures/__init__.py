@@ -1,0 +1,1 @@
+"""What is measured in a run before an operator is bound: the same numbers under any sharding."""
