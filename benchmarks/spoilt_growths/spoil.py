@@ -44,7 +44,7 @@ class Fault:
 
 
 def spoilt(step: Rewrite, rng: Random, *, trained: bool) -> tuple[Rewrite, Fault]:
-    """The rewrite, whose late vectors are bound, with one fault in the program of one tensor.
+    """The rewrite, whose deferred vectors are bound, with one fault in the program of one tensor.
 
     Where an optimizer's state is grown too, the fault may be in the program of one of its moments.
     """

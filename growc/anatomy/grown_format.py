@@ -10,7 +10,7 @@ instead of running it with another function:
 `replicas` holds the size of every group of siblings in order; only exclusive layers have it, and name their router. A
 layer lists its number of experts, and other fields where layers differ in them. While siblings are being released,
 `open` says how far (0: exclusive, 1: free), and `over` the share of the next training stage that the release takes.
-`modules` names modules of the layer that are not those of the stock class: see `growc.nn.changes`.
+`modules` names modules of the layer that are not those of the stock class: see `growc.nn.module_patches`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _with_entries(config: Mapping[str, Any], more: Mapping[str, float]) -> dict[
 
 
 def with_modules(config: Mapping[str, Any], modules: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """The config with these modules changed: by layer and path, as `growc.nn.changes` describes them."""
+    """The config with these modules changed: by layer and path, as `growc.nn.module_patches` describes them."""
     section: dict[str, Any] = config.get(GROWN) or {"model_type": config["model_type"], "layers": {}}
     layers = {key: dict(entry) for key, entry in section["layers"].items()}
     for layer, changed in modules.items():

@@ -21,8 +21,8 @@ from growc.audit.rows import AsTold, Rows, Told, shape_in
 from growc.audit.step import Step
 from growc.audit.value import Value
 from growc.checkpoint.shards import ShardsReader
-from growc.checkpoint.sound import STEP
 from growc.checkpoint.training import SHARDS, Meta, read_meta, read_tensor, types_of
+from growc.checkpoint.validate_training_state import STEP
 from growc.diagnostics import Diagnostic
 from growc.files.beside import TRAINING
 

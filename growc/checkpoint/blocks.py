@@ -1,7 +1,8 @@
 """Rows of tensors in memory as the blocks that they are cut into on disk.
 
 Where the tensors on disk, put one after the other, are the bytes of a row, another layout of the same row is a matter
-of cutting elsewhere. Which they are is known from `growc.checkpoint.held`; how large they are, from the real tensors.
+of cutting elsewhere. Which they are is known from `growc.checkpoint.row_mapping`; how large they are, from the real
+tensors.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from growc.checkpoint.held import Held, Pattern
+from growc.checkpoint.row_mapping import Pattern, RowSlice
 
 Row = tuple[str, int | None]
 """A row of a tensor in memory, or None for all of its rows in turn."""
@@ -25,7 +26,7 @@ class Block:
 
 
 def blocks(
-    holds: Mapping[str, Held | None], sizes: Mapping[str, int], memory: Mapping[str, tuple[int, int]]
+    holds: Mapping[str, RowSlice | None], sizes: Mapping[str, int], memory: Mapping[str, tuple[int, int]]
 ) -> dict[Row, Sequence[Block]]:
     """The blocks of every row that consists of some, in order.
 

@@ -24,7 +24,7 @@ from growc.checkpoint.dtypes import SAFETENSORS, TORCH
 from growc.checkpoint.payload import Archive, Described, described, load
 from growc.checkpoint.prefix import prefix_of
 from growc.checkpoint.shards import ShardsReader
-from growc.checkpoint.sound import FAULTS, said
+from growc.checkpoint.validate_training_state import FAULTS, said
 from growc.diagnostics import fail
 from growc.files.distributed import INDEX, fingerprint, head_digest, size_of, unsound
 from growc.files.plan import Copied, Source

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from growc.checkpoint.sound import STEP, told
 from growc.checkpoint.training import SHARDS, Meta, State, read_meta, read_tensor, types_of, write_state
+from growc.checkpoint.validate_training_state import STEP, told
 from growc.checkpoint.write import shell
 from growc.growth.rewrite import Rewrite
 from growc.model.build import canonical
@@ -87,7 +87,7 @@ def grow_training(source: Path, to: Path, steps: Sequence[Rewrite]) -> None:
     Args:
         source: a training state.
         to: where the grown one goes.
-        steps: the growths, the first one first, their late vectors bound.
+        steps: the growths, the first one first, their deferred vectors bound.
     """
     meta, last = read_meta(source), steps[-1]
     with told(source):

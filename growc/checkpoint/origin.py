@@ -22,7 +22,7 @@ def origin(program: Expr, rows: Sequence[int], before: Origin) -> list[Row | Non
     """The origin of rows of what `program` makes, where its sources have the origins `before`.
 
     Args:
-        program: with its late vectors bound.
+        program: with its deferred vectors bound.
         rows: row numbers.
         before: the origins of the rows that the program reads, when growths are chained.
     """

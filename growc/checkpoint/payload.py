@@ -79,7 +79,8 @@ def load(archive: Archive) -> Tensor:
     """The tensor of an archive; nothing that it asks for runs.
 
     Raises:
-        pickle.UnpicklingError, RuntimeError, ValueError, TypeError, ...: see `growc.checkpoint.sound.FAULTS`.
+        pickle.UnpicklingError, RuntimeError, ValueError, TypeError, ...: see `FAULTS` in
+            `growc.checkpoint.validate_training_state`.
     """
     found: Any = torch.load(archive.opened(), map_location="cpu", weights_only=True)
     if not isinstance(found, Tensor) or found.layout is not torch.strided:

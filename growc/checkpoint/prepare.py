@@ -19,19 +19,19 @@ from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.around import Around, around, check_whole
 from growc.checkpoint.arrangement import Arrangement, distribute
 from growc.checkpoint.card import write_card
+from growc.checkpoint.compute_tensors import Maker
 from growc.checkpoint.distributed import read_distributed
 from growc.checkpoint.dtypes import FLOATING
 from growc.checkpoint.grown import Grown, Tensors, chain, weight_scores
 from growc.checkpoint.grown_training import grow_training, size_of
 from growc.checkpoint.lineage import LINEAGE
-from growc.checkpoint.making import Maker
 from growc.checkpoint.proof import check_growth
 from growc.checkpoint.recipes import recipes
 from growc.checkpoint.request import Request
-from growc.checkpoint.sound import check_training
 from growc.checkpoint.source import FolderTensors
 from growc.checkpoint.stage import check_source, grow_node
 from growc.checkpoint.storing import is_distributed_by, storage_by
+from growc.checkpoint.validate_training_state import check_training
 from growc.checkpoint.weights import HubWeights, Weights
 from growc.checkpoint.write import shell, write_config
 from growc.diagnostics import Diagnostic, GrowcError, fail

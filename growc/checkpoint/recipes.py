@@ -17,15 +17,15 @@ from growc.checkpoint.blocks import Block, Row, blocks
 from growc.checkpoint.conversion import Storage
 from growc.checkpoint.dtypes import SAFETENSORS, TORCH
 from growc.checkpoint.grown import Grown, Tensors, chain
-from growc.checkpoint.held import Held, Pattern, held
 from growc.checkpoint.origin import Origin, origin, stays
+from growc.checkpoint.row_mapping import Pattern, RowSlice, held
 from growc.checkpoint.source import FolderTensors
 from growc.files.plan import Copied, Made, Part, PlannedTensor
 from growc.growth.rewrite import Rewrite
 from growc.programs import Source, sources
 
 Place = tuple[str, int | None, Pattern]
-"""What a tensor on disk holds: see `Held`."""
+"""What a tensor on disk holds: see `RowSlice`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Recipes:
     tensors: dict[str, PlannedTensor]
     rows: dict[str, list[int]]
     together: list[tuple[str, ...]]
-    held: Mapping[str, Held | None]
+    held: Mapping[str, RowSlice | None]
 
 
 def recipes(graph: ModelGraph, source: FolderTensors, grown: Grown, storage: Storage) -> Recipes:
@@ -131,7 +131,7 @@ class _Finder:
         """The bytes of an unchanged tensor: that of the same name, or nothing if it is stored in another way."""
         return self._whole(disk, slot) if disk in self.source.weights.names else ()
 
-    def rows(self, had: Held, disk: str, slot: Tensor, computed: dict[str, set[int]]) -> tuple[Part, ...]:
+    def rows(self, had: RowSlice, disk: str, slot: Tensor, computed: dict[str, set[int]]) -> tuple[Part, ...]:
         """The bytes of a tensor that holds one row of a tensor in memory, or all; adds to `computed` rows of others."""
         wanted = range(len(slot)) if had.row is None else (had.row,)
         size = _size(slot) // len(wanted)
@@ -146,7 +146,7 @@ class _Finder:
                 _append(parts, part)
         return tuple(parts)
 
-    def _row(self, came_from: tuple[str, int], had: Held, slot: Tensor, size: int) -> tuple[Part, ...]:
+    def _row(self, came_from: tuple[str, int], had: RowSlice, slot: Tensor, size: int) -> tuple[Part, ...]:
         """A row that lies in the source as it will in the grown folder."""
         name, row = came_from
         disk = self.places.get((name, row if had.row is not None else None, had.pattern))
@@ -156,7 +156,7 @@ class _Finder:
         alike = dtype == SAFETENSORS[slot.dtype] and shape[1:] == tuple(slot.shape[1:])
         return self.source.bytes(disk, row * size, size) if alike else ()
 
-    def _regrouped(self, came_from: tuple[str, int], had: Held, disk: str, slot: Tensor) -> tuple[Part, ...]:
+    def _regrouped(self, came_from: tuple[str, int], had: RowSlice, disk: str, slot: Tensor) -> tuple[Part, ...]:
         """A row that lies in the source in other blocks, each of them in one piece."""
         name, row = came_from
         wanted = next((one for one in self.after.get((had.name, had.row), ()) if one.disk == disk), None)

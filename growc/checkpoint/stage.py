@@ -60,7 +60,7 @@ def _measured_before(opened: Opened, node: GrowNode) -> bool:
     start = node.start
     while start.node is not None:
         parent = opened.graph.node(start.node)
-        if isinstance(parent, GrowNode) and any(rewrite.lates for rewrite in parent.rewrites):
+        if isinstance(parent, GrowNode) and any(rewrite.deferred_vectors for rewrite in parent.rewrites):
             return True
         start = parent.start
     return False

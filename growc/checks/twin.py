@@ -17,19 +17,19 @@ from transformers import PreTrainedModel
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite
-from growc.checks.stand_ins import check_kinds, depth, restricted, stand_ins
+from growc.checks.representative_layers import check_kinds, depth, representative_layers, restricted
 from growc.growth.decision import by_scores, scored
 from growc.growth.rewrite import Rewrite, other_of, rewrite
 from growc.model import inspect
 from growc.model.drawn import build, draw, generator, load
 from growc.model.drawn import tokens as drawn_tokens
 from growc.model.reach import LENGTH, within_reach
-from growc.model.small import shrink
+from growc.model.shrink import shrink
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import Operator
 from growc.operators.matching import ByActivations
 from growc.operators.means import Means
-from growc.programs import Expr, Late, of_parent, shape
+from growc.programs import Deferred, Expr, of_parent, shape
 
 SEQUENCES = 4
 """How many sequences of `LENGTH` tokens twins are compared on."""
@@ -66,7 +66,7 @@ def twin_of(rewrites: Sequence[Rewrite], seed: int) -> Twin:
     Raises:
         GrowcError: the model's family has no small version with these widths, or none that shows every kind of layer.
     """
-    stands_for = stand_ins(rewrites)
+    stands_for = representative_layers(rewrites)
     source = rewrites[0].source
     small = inspect(shrink(source, depth(rewrites)), LENGTH)
     small = inspect(within_reach(small), LENGTH)
@@ -122,7 +122,7 @@ def _settled(step: Rewrite, seed: int) -> Step:
     if isinstance(step.operator.measure, ByActivations):
         decision = replace(decision, units={site.layer: _orders(step, site, seed) for site in step.networks})
     if isinstance(step.operator.measure, Means):
-        decision = replace(decision, means={late.key: _mean(late, seed) for late in step.lates})
+        decision = replace(decision, means={late.key: _mean(late, seed) for late in step.deferred_vectors})
     return Step(decision.bound(step) if step.operator.measured else step, decision.replicas)
 
 
@@ -132,12 +132,12 @@ def _orders(step: Rewrite, site: FfnSite, seed: int) -> KeptUnits:
     return tuple(tuple(torch.randperm(site.width, generator=made).tolist()) for _ in range(1, step.parents))
 
 
-def _mean(late: Late, seed: int) -> tuple[float, ...]:
+def _mean(late: Deferred, seed: int) -> tuple[float, ...]:
     return tuple(torch.randn(late.length, generator=generator(seed, late.key), dtype=torch.float64).tolist())
 
 
 def apply(programs: Mapping[str, Expr], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `programs`, with nothing late in them, make of `tensors`, in float64."""
+    """What `programs`, with nothing deferred in them, make of `tensors`, in float64."""
     fetch = InMemory(dict(tensors))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     rows = {name: torch.arange((*shape(program, shapes), 1)[0]) for name, program in programs.items()}

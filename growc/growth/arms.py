@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from growc.anatomy.grown_format import without_siblings
 from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import Diagnostic, GrowcError, Span, fail
-from growc.growth.alike import difference
+from growc.growth.compatibility import difference
 from growc.growth.graph import GrowNode, Node, Port, Root, State, TrainNode, described, digest
 from growc.growth.rewrite import Rewrite, other_of, refusals, rewrite
 from growc.model import inspect
 from growc.operators import Operator
-from growc.operators.pasts import Past
+from growc.operators.ancestry import Ancestry
 from growc.spec import LoadedSpec
 from growc.spec.origins import origins
 from growc.spec.schema import Baseline, Spec, Stage, Training
@@ -239,8 +239,8 @@ class Arms:
             node = self.pool.nodes[node.start.node] if node.start.node else None
         return node.data if node is not None else None
 
-    def _past(self, state: State) -> Past:
-        grown: list[tuple[str, tuple[Past, ...]]] = []
+    def _past(self, state: State) -> Ancestry:
+        grown: list[tuple[str, tuple[Ancestry, ...]]] = []
         at = state
         while at.node is not None:
             node = self.pool.nodes[at.node]
@@ -250,14 +250,14 @@ class Arms:
                 grown += [*((op, mixed[:1]) for op in reversed(others)), (first, mixed)]
             at = node.start
         name = State(state.node and self.pool.nodes[state.node].stage, state.port, state.source)
-        return Past(str(name), self._trained_on(state), tuple(grown))
+        return Ancestry(str(name), self._trained_on(state), tuple(grown))
 
     def _rewrites(
         self,
         arm: str,
         position: int,
         models: Sequence[ModelGraph],
-        pasts: Sequence[Past],
+        pasts: Sequence[Ancestry],
         grow: Sequence[Operator],
         seeds: Sequence[str],
         place: Span | None,

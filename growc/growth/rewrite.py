@@ -15,7 +15,7 @@ from growc.operators import Operator
 from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.matching import order_of
 from growc.operators.target import Role, Target
-from growc.programs import Expr, Late, Source, bind, lates, of_parent, reseeded
+from growc.programs import Deferred, Expr, Source, bind, deferred_vectors, of_parent, reseeded
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Rewrite:
     """One operator applied to one model.
 
     `programs` and `moments` have an entry for every tensor of `grown`. Where the allocation is measured at run time,
-    their late vectors are free and `grown` has the layout of equal scores; `bound` settles both. `parents` is how many
+    their deferred vectors are free and `grown` has the layout of equal scores; `bound` settles both. `parents` is how many
     models are mixed: `source`, and those of `other`; programs name the tensors of these by `of_parent`. `moe` is what
     was found for the mixtures that the operator wants.
     """
@@ -70,9 +70,9 @@ class Rewrite:
         return self.operator.preserves(self.source)
 
     @property
-    def lates(self) -> frozenset[Late]:
+    def deferred_vectors(self) -> frozenset[Deferred]:
         """The vectors that are settled at run time."""
-        return frozenset(late for program in self.programs.values() for late in lates(program))
+        return frozenset(late for program in self.programs.values() for late in deferred_vectors(program))
 
     def bound(
         self,
@@ -80,7 +80,7 @@ class Rewrite:
         units: Mapping[int, KeptUnits] | None = None,
         means: Mapping[str, tuple[float, ...]] | None = None,
     ) -> Rewrite:
-        """The rewrite with every late vector settled: by the replicas and the kept units of each grown layer, and by
+        """The rewrite with every deferred vector settled: by the replicas and the kept units of each grown layer, and by
         means, which have the vectors' own names.
         """
         values: dict[str, Any] = {

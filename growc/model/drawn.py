@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from growc.model.build import load_config
-from growc.model.double import Double
+from growc.model.float64_mode import Double
 from growc.programs import of_parent
 
 if TYPE_CHECKING:

@@ -28,12 +28,12 @@ from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.sites import FfnSite, Gates, MoeRequest, ResolvedMoe
 from growc.diagnostics import GrowcError
 from growc.model.build import REFUSALS, build_meta, load_config
-from growc.model.copied import computes_the_same
+from growc.model.equivalence import computes_the_same
 from growc.model.inspect import inspect
 from growc.model.kept import keep
 from growc.model.layers import layers_shown
 from growc.model.reach import within_reach
-from growc.model.small import shrink
+from growc.model.shrink import shrink
 
 LENGTH = 64
 """Positions at which candidates are traced; nothing that is asked of them depends on it."""

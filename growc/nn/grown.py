@@ -17,8 +17,8 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from growc.anatomy.grown_format import GROWN, sizes_of
-from growc.nn.changes import change
 from growc.nn.exclusive import make_exclusive
+from growc.nn.module_patches import change
 
 
 @cache

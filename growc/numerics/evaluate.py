@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from growc.diagnostics import fail
-from growc.model.fused import fused
+from growc.model.stack_ffn import fused
 from growc.numerics.functions import FUNCTIONS
 from growc.numerics.matrices import MATRICES, one_thread
 from growc.numerics.random import Stream, normal, uniform
@@ -99,7 +99,7 @@ def evaluate(expr: Expr, index: Tensor, fetch: Fetch, dtype: torch.dtype) -> Ten
     """Rows `index` of what `expr` describes.
 
     Args:
-        expr: a program whose late vectors are bound.
+        expr: a program whose deferred vectors are bound.
         index: row numbers, a 1-D integer tensor on the device of the result.
         fetch: where source rows come from.
         dtype: of fresh values; source values keep theirs.

@@ -9,10 +9,10 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.model_graph import ModelGraph
+from growc.operators.ancestry import Ancestry
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
-from growc.operators.pasts import Past
 from growc.operators.target import Role, Target
 from growc.programs import Concat, Expr, Init, Mean, Source, from_parent, of_parent
 
@@ -29,7 +29,7 @@ class BranchExperts(DenseToMoe):
         return self if self.experts else self.model_copy(update={"experts": parents})
 
     @override
-    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Past]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Ancestry]) -> Iterator[Problem]:
         if self.experts != len(models):
             message = f"`experts` is {self.experts}, and the states to make them of are {len(models)}"
             yield Problem("GROW391", message, "leave experts out: every state gives one", ("experts",))

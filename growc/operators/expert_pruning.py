@@ -19,7 +19,7 @@ from growc.operators.mixtures import refusals
 from growc.operators.operator import Operator
 from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, Errors, lowest, search, survivors
 from growc.operators.target import Target
-from growc.programs import Expr, Late, Source, Take
+from growc.programs import Deferred, Expr, Source, Take
 
 
 class ExpertPruning(Operator):
@@ -205,7 +205,7 @@ class ExpertPruning(Operator):
             return Source(target.name)
         if self.measure is None:
             return Take(Source(target.name), VECTORS["order"](self.allocate(target.site)))
-        return Take(Source(target.name), Late(f"{target.site.name}/order", self._left(target.site)))
+        return Take(Source(target.name), Deferred(f"{target.site.name}/order", self._left(target.site)))
 
     @override
     def gradient(self, target: Target) -> Expr:

@@ -20,7 +20,7 @@ from growc.operators.mixtures import refusals
 from growc.operators.operator import Operator
 from growc.operators.sensitivity import BySensitivity, best_units, by_expert
 from growc.operators.target import Target
-from growc.programs import Expr, Late, Pick, Source, Take
+from growc.programs import Deferred, Expr, Pick, Source, Take
 
 
 class ExpertSlimming(Operator):
@@ -129,7 +129,7 @@ class ExpertSlimming(Operator):
         for unit in site.units:
             if unit.tensor == target.name:
                 kept = self._kept(site, site.width)
-                chosen = Late(f"{site.name}/units", site.num_experts * kept)
+                chosen = Deferred(f"{site.name}/units", site.num_experts * kept)
                 return Pick(source, chosen, kept, unit.dim, unit.times, unit.interleaved)
         return self._shared(target, site)
 
@@ -138,7 +138,7 @@ class ExpertSlimming(Operator):
         source = Source(target.name)
         for ffn in site.shared:
             kept = self._kept(site, ffn.width)
-            chosen = Late(f"{ffn.name}/units", kept)
+            chosen = Deferred(f"{ffn.name}/units", kept)
             if target.name in ffn.into:
                 return Take(source, chosen)
             if target.name == ffn.back:

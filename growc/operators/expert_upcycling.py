@@ -24,7 +24,7 @@ from growc.operators.operator import Operator
 from growc.operators.routers import Router
 from growc.operators.state import STATES, OptimizerState, StateScale, moments
 from growc.operators.target import Role, Target
-from growc.programs import Divide, Expr, Late, Scale, Source, Vector
+from growc.programs import Deferred, Divide, Expr, Scale, Source, Vector
 
 
 class ExpertUpcycling(Operator):
@@ -239,7 +239,7 @@ class ExpertUpcycling(Operator):
         slots = self.factor * site.num_experts
 
         def vector(name: str) -> Vector:
-            return Late(f"{site.name}/{name}", slots) if self.measured else VECTORS[name](self.allocate(site))
+            return Deferred(f"{site.name}/{name}", slots) if self.measured else VECTORS[name](self.allocate(site))
 
         return Slots(target, slots, vector)
 

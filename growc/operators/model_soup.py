@@ -11,10 +11,10 @@ from typing_extensions import override
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
+from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.operator import Operator
-from growc.operators.pasts import Past
 from growc.operators.target import Target
 from growc.programs import Expr, Mean, Source, of_parent
 
@@ -45,7 +45,7 @@ class ModelSoup(Operator):
         yield from ()
 
     @override
-    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Past]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Ancestry]) -> Iterator[Problem]:
         if self.weights == "uniform":
             return
         if len(self.weights) != len(models):

@@ -13,14 +13,14 @@ from growc.anatomy.grown_format import DOMAIN_ROUTER, SHARED_EXPERT, inside_laye
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import FfnSite, Gates, MoeRequest, ResolvedMoe
+from growc.operators.ancestry import Ancestry
 from growc.operators.branches import BranchExperts
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
-from growc.operators.pasts import Past
 from growc.operators.target import Role, Target
-from growc.programs import Expr, Late, Made, Source
+from growc.programs import Deferred, Expr, Made, Source
 
 
 class Nexus(BranchExperts):
@@ -69,7 +69,7 @@ class Nexus(BranchExperts):
         return self if self.experts else self.model_copy(update={"experts": parents - 1})
 
     @override
-    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Past]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Ancestry]) -> Iterator[Problem]:
         if self.experts != len(models) - 1 or self.experts < 2:
             message = f"`experts` is {self.experts}, and the branches beside the seed are {len(models) - 1}"
             help = "leave experts out, and list the seed and at least two branches: every branch gives one"
@@ -101,7 +101,7 @@ class Nexus(BranchExperts):
 
     @override
     def routed(self, target: Target) -> Expr:
-        domains = tuple(Late(domain(parent), target.shape[1]) for parent in self.branches(target))
+        domains = tuple(Deferred(domain(parent), target.shape[1]) for parent in self.branches(target))
         return Made("stacked", (), (), target.shape, vectors=domains)
 
     @override

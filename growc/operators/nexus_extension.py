@@ -24,6 +24,7 @@ from growc.anatomy.grown_format import (
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
+from growc.operators.ancestry import Ancestry
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
@@ -31,9 +32,8 @@ from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
 from growc.operators.nexus import Nexus, distinct_domains
 from growc.operators.operator import Operator
-from growc.operators.pasts import Past
 from growc.operators.target import Role, Target
-from growc.programs import Concat, Expr, Init, Late, Made, Mean, Source, from_parent, of_parent
+from growc.programs import Concat, Deferred, Expr, Init, Made, Mean, Source, from_parent, of_parent
 
 MIXTURE, BRANCH, SEED = range(3)
 """The places of the states in `from`."""
@@ -79,7 +79,7 @@ class NexusExtension(Operator):
             yield Problem("GROW393", "the model routes among siblings", "release or merge them first")
 
     @override
-    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Past]) -> Iterator[Problem]:
+    def problems_together(self, models: Sequence[ModelGraph], pasts: Sequence[Ancestry]) -> Iterator[Problem]:
         if len(models) != len((MIXTURE, BRANCH, SEED)):
             message = f"there are {len(models)} states to extend a model with"
             yield Problem("GROW391", message, "list the Nexus model, the branch, and the seed of all branches")
@@ -143,7 +143,7 @@ class NexusExtension(Operator):
                 new = as_experts(target.name, target.shape, target.site, target.dense, target.order)
                 return Concat((whole, from_parent(BRANCH, new)), (target.site.num_experts, 1))
             case Role.ROUTER:
-                late = Late(domain(BRANCH), target.shape[1])
+                late = Deferred(domain(BRANCH), target.shape[1])
                 return Concat((whole, Made("stacked", (), (), (1, late.length), vectors=(late,))), (target.shape[0], 1))
             case _ if target.mixture or f".{SHARED_EXPERT}." in target.name:
                 return whole
@@ -160,7 +160,7 @@ class NexusExtension(Operator):
         return Moments(None, None, keep_step=False)
 
 
-def _branches(op: str, mixed: Sequence[Past]) -> Sequence[Past]:
+def _branches(op: str, mixed: Sequence[Ancestry]) -> Sequence[Ancestry]:
     """The branches that became experts when an operator grew these states."""
     match op:
         case Nexus.op:

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite, MoeRequest, MoeSite, ResolvedMoe, SiteKind
+from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.initialisation import Initialisation
 from growc.operators.measures import Measure
-from growc.operators.pasts import Past
 from growc.operators.target import Target
 from growc.programs import Expr
 
@@ -55,7 +55,7 @@ class Operator(BaseModel, ABC):
     def problems_together(
         self,
         models: Sequence[ModelGraph],  # noqa: ARG002, for those that mix
-        pasts: Sequence[Past],  # noqa: ARG002
+        pasts: Sequence[Ancestry],  # noqa: ARG002
     ) -> Iterator[Problem]:
         """Why an operator that mixes cannot make one of just these models, each of which has no `problems`."""
         yield from ()

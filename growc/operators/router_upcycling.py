@@ -18,7 +18,7 @@ from growc.operators.example import Example
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
 from growc.operators.target import Target
-from growc.programs import Expr, Init, Late, Made, Source
+from growc.programs import Deferred, Expr, Init, Made, Source
 
 SETTLED = ("experts", "top_k", "gates")
 """Settings that a model with mixtures has settled."""
@@ -201,13 +201,13 @@ class RouterUpcycling(FromDense):
             return Made("router_queries", inputs[:1], (query.rows,), target.made, (*how.items(),))
         how |= {**_placed("key", key, attention.kv_heads), "experts": mixture.num_experts}
         noise, per_router = {"noise": self.noise}, {"per_router": int(self.combine == "per_router_keys")}
-        vectors: tuple[Late, ...] = ()
+        vectors: tuple[Deferred, ...] = ()
         match self.keys:
             case "static":
                 function, how = "router_keys", how | per_router
             case "calibrated":
                 function, how = "router_mean_keys", how | noise | per_router
-                vectors = (Late(mean_token(mixture.layer), attention.inputs),)
+                vectors = (Deferred(mean_token(mixture.layer), attention.inputs),)
             case "token":
                 function, how = "router_key_projections", how | noise
         return Made(function, inputs, (query.rows, key.rows), target.made, (*how.items(),), target.name, vectors)

@@ -13,7 +13,7 @@ from growc.operators.example import Example
 from growc.operators.matching import ByActivations, order_of
 from growc.operators.measures import Measure
 from growc.operators.target import Target
-from growc.programs import Expr, Late, Pick, Slerp, Source, of_parent
+from growc.programs import Deferred, Expr, Pick, Slerp, Source, of_parent
 
 
 class Symphony(BranchExperts):
@@ -60,7 +60,7 @@ class Symphony(BranchExperts):
         if units is None or parent == 0:  # the bias of the way back has no units
             return whole
         width = target.dense.width
-        order = Late(order_of(target.dense, parent), width)
+        order = Deferred(order_of(target.dense, parent), width)
         return Pick(whole, order, width, units.dim, units.times, units.interleaved)
 
 

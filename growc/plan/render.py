@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from growc.operators.claims import Preserves
 from growc.operators.work import spoken
-from growc.plan import alike
+from growc.plan import sweep_grouping
 from growc.plan.plan import Change, Growth, InvariantRecord, Plan, Size, Stage, Sweep
 
 STATUS = {"held": "held", "broken": "BROKEN", "to_measure": "to measure"}
@@ -24,12 +24,12 @@ def render(plan: Plan) -> str:
     growth, shown = {growth.stage: growth for growth in plan.growth}, dict[str, Sequence[Stage]]()
     lines = [f"{plan.name}", f"  source  {plan.source}", *(_swept(plan.sweep) if plan.sweep else ())]
     lines += [*_titled("auto", [f"{key}: {rule}" for key, rule in plan.automatic.items()]), ""]
-    for stages in alike.stages(plan.stages, growth):
+    for stages in sweep_grouping.stages(plan.stages, growth):
         first = stages[0]
         if first.kind == "train":
             lines += _train(stages)
         else:
-            like = shown.setdefault(alike.split(first.name)[1], stages)
+            like = shown.setdefault(sweep_grouping.split(first.name)[1], stages)
             lines += _grow(stages, growth, like) if like is not stages else _grow(stages, growth)
             lines += _computed(plan.cost.grow_core_seconds.get(first.name, 0.0))
     if plan.invariants:
@@ -58,14 +58,14 @@ def _train(stages: Sequence[Stage]) -> Iterator[str]:
 def _called(stages: Sequence[Stage]) -> str:
     """The name of the stages and what they start from; several have no point of their own."""
     several = [name for stage in stages for name in stage.start]
-    start = alike.starts(several) if len(stages) > 1 else ", ".join(several)
-    fresh = "scratch" if alike.split(stages[0].name)[1].startswith("fixed_target/") else "the source"
-    return f"{alike.called([stage.name for stage in stages])}  from {start or fresh}"
+    start = sweep_grouping.starts(several) if len(stages) > 1 else ", ".join(several)
+    fresh = "scratch" if sweep_grouping.split(stages[0].name)[1].startswith("fixed_target/") else "the source"
+    return f"{sweep_grouping.called([stage.name for stage in stages])}  from {start or fresh}"
 
 
 def _points(stages: Sequence[Stage]) -> Iterator[str]:
     if len(stages) > 1:
-        yield f"  at {alike.points([stage.name for stage in stages])}"
+        yield f"  at {sweep_grouping.points([stage.name for stage in stages])}"
 
 
 def _grow(stages: Sequence[Stage], growth: Mapping[str, Growth], like: Sequence[Stage] | None = None) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _grow(stages: Sequence[Stage], growth: Mapping[str, Growth], like: Sequence[
     if grown.k_eff and not (known and known.k_eff == grown.k_eff):
         yield f"    {grown.k_eff}"
     if like:
-        yield f"    all else as at {alike.points([stage.name for stage in like])}"
+        yield f"    all else as at {sweep_grouping.points([stage.name for stage in like])}"
 
 
 def _computed(seconds: float) -> Iterator[str]:
@@ -121,10 +121,10 @@ def _figures(before: Size, after: Size) -> Iterator[tuple[str, ...]]:
 
 def invariant_lines(invariants: Iterable[InvariantRecord]) -> Iterator[str]:
     """A line for each invariant: its status, value and limit; one for several points that say the same."""
-    for found in alike.invariants(invariants):
+    for found in sweep_grouping.invariants(invariants):
         first = found[0]
         detail = f"  ({first.detail})" if first.detail else ""
-        stage = alike.called([invariant.stage for invariant in found])
+        stage = sweep_grouping.called([invariant.stage for invariant in found])
         yield f"  {STATUS[first.status]:<10}  {first.name} at {stage}: {_value(first)}{detail}"
 
 

@@ -5,10 +5,10 @@ from growc.programs.expr import (
     Apply,
     AsExperts,
     Concat,
+    Deferred,
     Divide,
     Expr,
     Init,
-    Late,
     Made,
     Mean,
     Merge,
@@ -23,17 +23,17 @@ from growc.programs.expr import (
     Whole,
 )
 from growc.programs.parents import of_parent, parent_of
-from growc.programs.read import bind, describe, digest, from_parent, lates, reseeded, shape, sources, squared
+from growc.programs.read import bind, deferred_vectors, describe, digest, from_parent, reseeded, shape, sources, squared
 
 __all__ = [
     "Add",
     "Apply",
     "AsExperts",
     "Concat",
+    "Deferred",
     "Divide",
     "Expr",
     "Init",
-    "Late",
     "Made",
     "Mean",
     "Merge",
@@ -47,10 +47,10 @@ __all__ = [
     "Where",
     "Whole",
     "bind",
+    "deferred_vectors",
     "describe",
     "digest",
     "from_parent",
-    "lates",
     "of_parent",
     "parent_of",
     "reseeded",

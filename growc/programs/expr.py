@@ -11,10 +11,10 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Late:
+class Deferred:
     """A vector whose length is known when the plan is made and whose values are bound at run time.
 
-    Indices that depend on measured utility, and means over calibration text, are late: they are computed once from
+    Indices that depend on measured utility, and means over calibration text, are deferred: they are computed once from
     globally reduced statistics, recorded in the run's journal, and never recomputed.
     """
 
@@ -22,7 +22,7 @@ class Late:
     length: int
 
 
-Vector = tuple[float, ...] | tuple[int, ...] | Late
+Vector = tuple[float, ...] | tuple[int, ...] | Deferred
 
 
 @dataclass(frozen=True)

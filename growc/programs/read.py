@@ -11,10 +11,10 @@ from growc.programs.expr import (
     Apply,
     AsExperts,
     Concat,
+    Deferred,
     Divide,
     Expr,
     Init,
-    Late,
     Made,
     Mean,
     Merge,
@@ -45,7 +45,7 @@ def shape(expr: Expr, source_shapes: Mapping[str, Shape]) -> Shape:
             return source_shapes[name]
         case Take(x, index):
             inner = shape(x, source_shapes)
-            if not isinstance(index, Late) and any(not 0 <= i < inner[0] for i in index):
+            if not isinstance(index, Deferred) and any(not 0 <= i < inner[0] for i in index):
                 raise ValueError(f"an index lies outside the {inner[0]} rows of {describe(x)}")
             return (_length(index), *inner[1:])
         case Pick(x, units, kept, dim, times):
@@ -53,12 +53,12 @@ def shape(expr: Expr, source_shapes: Mapping[str, Shape]) -> Shape:
             count, rest = divmod(inner[dim + 1], times)
             if rest or _length(units) not in (kept, inner[0] * kept):
                 raise ValueError(f"{_length(units)} units, {kept} for each of {inner[0]} rows, of {describe(x)}")
-            if not isinstance(units, Late) and any(not 0 <= unit < count for unit in units):
+            if not isinstance(units, Deferred) and any(not 0 <= unit < count for unit in units):
                 raise ValueError(f"a unit lies outside the {count} of {describe(x)}")
             return (*inner[: dim + 1], times * kept, *inner[dim + 2 :])
         case Scale(x, by):
             inner = shape(x, source_shapes)
-            if isinstance(by, (tuple, Late)) and _length(by) != inner[0]:
+            if isinstance(by, (tuple, Deferred)) and _length(by) != inner[0]:
                 raise ValueError(f"{_length(by)} factors for {inner[0]} rows of {describe(x)}")
             return inner
         case Divide(x, by):
@@ -80,7 +80,7 @@ def shape(expr: Expr, source_shapes: Mapping[str, Shape]) -> Shape:
             inner = shape(x, source_shapes)
             if rows != inner[0] or _length(draw) != _length(index):
                 raise ValueError(f"{describe(expr)} takes {inner[0]} rows and one draw for each of its own")
-            if not isinstance(index, Late) and any(not 0 <= i < rows for i in index):
+            if not isinstance(index, Deferred) and any(not 0 <= i < rows for i in index):
                 raise ValueError(f"an index lies outside the {rows} rows of {describe(x)}")
             return (_length(index), *inner[1:])
         case Made(_, inputs, rows):
@@ -142,21 +142,21 @@ def sources(expr: Expr) -> frozenset[str]:
     return frozenset(node.name for node in _walk(expr) if isinstance(node, Source))
 
 
-def lates(expr: Expr) -> frozenset[Late]:
+def deferred_vectors(expr: Expr) -> frozenset[Deferred]:
     """The vectors of `expr` that are still to be bound."""
-    return frozenset(v for node in _walk(expr) for v in _vectors(node) if isinstance(v, Late))
+    return frozenset(v for node in _walk(expr) for v in _vectors(node) if isinstance(v, Deferred))
 
 
 def bind(expr: Expr, values: Mapping[str, tuple[float, ...] | tuple[int, ...]]) -> Expr:
-    """`expr` with every late vector replaced by its value.
+    """`expr` with every deferred vector replaced by its value.
 
     Raises:
-        KeyError: a late vector has no value.
+        KeyError: a deferred vector has no value.
         ValueError: a value has another length than was planned.
     """
 
     def value(vector: Vector) -> Vector:
-        if not isinstance(vector, Late):
+        if not isinstance(vector, Deferred):
             return vector
         bound = values[vector.key]
         if len(bound) != vector.length:
@@ -172,16 +172,16 @@ def describe(expr: Expr) -> str:
         case Source(name):
             return name
         case Take(x, index):
-            late = ", chosen by measurement" if isinstance(index, Late) else ""
+            late = ", chosen by measurement" if isinstance(index, Deferred) else ""
             return f"{describe(x)}[{_length(index)} rows{late}]"
         case Pick(x, units, kept):
-            late = ", chosen by measurement" if isinstance(units, Late) else ""
+            late = ", chosen by measurement" if isinstance(units, Deferred) else ""
             return f"{describe(x)}[{kept} units of each row{late}]"
         case Scale(x, by):
             match by:
                 case Std(source, mask):
                     factor = f"std({describe(source)}{', some rows' if mask else ''})"
-                case tuple() | Late():
+                case tuple() | Deferred():
                     factor = "per-row factors"
                 case _:
                     factor = f"{by:g}"
@@ -195,7 +195,7 @@ def describe(expr: Expr) -> str:
         case Whole(function, x, parameters=parameters):
             return f"{_called(function, (x,), parameters)}[{_length(expr.index)} rows]"
         case Made(function, inputs):
-            late = any(isinstance(vector, Late) for vector in expr.vectors)
+            late = any(isinstance(vector, Deferred) for vector in expr.vectors)
             count, measured = len(expr.vectors), "measured " if late else ""
             told = [f"{count} {measured}vector{'s' if count > 1 else ''}"] if count else []
             return f"{function}({', '.join([*map(describe, inputs), *told])})"
@@ -262,8 +262,8 @@ def squared(expr: Expr) -> Expr:
             match by:
                 case tuple():
                     return Scale(squared(x), tuple(f * f for f in by))
-                case Late(key, length):
-                    return Scale(Scale(squared(x), Late(key, length)), Late(key, length))
+                case Deferred(key, length):
+                    return Scale(Scale(squared(x), Deferred(key, length)), Deferred(key, length))
                 case Std():
                     raise AssertionError("a gradient program scales by known factors only")
                 case _:
@@ -349,7 +349,7 @@ def _rebuilt_factor(
     by: float | Vector | Std, child: Callable[[Expr], Expr], vector: Callable[[Vector], Vector]
 ) -> float | Vector | Std:
     match by:
-        case tuple() | Late():
+        case tuple() | Deferred():
             return vector(by)
         case Std(x, mask):
             rows = child(x)
@@ -360,7 +360,7 @@ def _rebuilt_factor(
 
 
 def _length(vector: Vector) -> int:
-    return vector.length if isinstance(vector, Late) else len(vector)
+    return vector.length if isinstance(vector, Deferred) else len(vector)
 
 
 def _walk(expr: Expr | Std) -> Iterator[Expr | Std]:
@@ -386,7 +386,7 @@ def _vectors(node: Expr | Std) -> tuple[Vector, ...]:
     match node:
         case Take(_, vector) | Pick(_, vector) | Divide(_, vector) | Where(vector, _, _):
             return (vector,)
-        case Scale(_, by) if isinstance(by, (tuple, Late)):
+        case Scale(_, by) if isinstance(by, (tuple, Deferred)):
             return (by,)
         case Std(_, mask) if mask is not None:
             return (mask,)

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from growc import __version__
+from growc.report.headline_metrics import HeadlineMetric, tiles
 from growc.report.history import Run
 from growc.report.palette import Look, looks
 from growc.report.pictures.experts import divergence, load_curves, worst_load
@@ -25,7 +26,6 @@ from growc.report.sweep import Group, groups
 from growc.report.sweep_tables import GroupRow, InsideRow, about, columns, group_rows, inside_rows
 from growc.report.sweep_words import sweep_tiles, sweep_verdict
 from growc.report.tables import GrowthRow, InvariantRow, arm_rows, growth_rows, invariant_rows
-from growc.report.tiles import Tile, tiles
 from growc.report.verdict import verdict
 
 
@@ -36,7 +36,7 @@ class Chapter:
     run: Run
     verdict: str
     ended: str
-    tiles: list[Tile]
+    tiles: list[HeadlineMetric]
     growths: list[GrowthRow]
     invariants: list[InvariantRow]
     command: str

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from growc.report.headline_metrics import HeadlineMetric
 from growc.report.history import Run
 from growc.report.numbers import change, duration, error, loss, percent
 from growc.report.sweep import Group
 from growc.report.sweep_tables import PLUS_MINUS, eta
-from growc.report.tiles import Tile
 from growc.run.summary.statistics import NOISE_FACTOR, mean_and_error
 
 
@@ -67,24 +67,26 @@ def _plus_minus(spread: float | None) -> str:
     return f" {PLUS_MINUS} {error(spread)}" if spread is not None else ""
 
 
-def sweep_tiles(run: Run, groups: Sequence[Group]) -> list[Tile]:
+def sweep_tiles(run: Run, groups: Sequence[Group]) -> list[HeadlineMetric]:
     """The key figures of a sweep."""
-    found: list[Tile] = []
+    found: list[HeadlineMetric] = []
     order = ranked(groups)
     if run.complete and order and (record := order[0].record) is not None:
         over = f" over {record.n} seeds" if record.n > 1 else ", one seed"
         note = f"{order[0].name}{_plus_minus(record.val_loss_se)}{over}"
-        found.append(Tile("Lowest loss", loss(record.val_loss, 4), note, "nats"))
+        found.append(HeadlineMetric("Lowest loss", loss(record.val_loss, 4), note, "nats"))
         if record.vs_source is not None:
             note = f"{order[0].name}{_plus_minus(record.vs_source_se)}{over}"
-            found.append(Tile("Against the source alone", change(record.vs_source), note, "nats"))
+            found.append(HeadlineMetric("Against the source alone", change(record.vs_source), note, "nats"))
         closed = record.why_null or f"{order[0].name}, of the gap between the controls"
-        found.append(Tile("Gap closed, \N{GREEK SMALL LETTER ETA}", eta(record), closed))
+        found.append(HeadlineMetric("Gap closed, \N{GREEK SMALL LETTER ETA}", eta(record), closed))
         if record.saving is not None:
-            found.append(Tile("Time saved", percent(record.saving), "of the from-scratch arm's seconds, by steps"))
+            found.append(
+                HeadlineMetric("Time saved", percent(record.saving), "of the from-scratch arm's seconds, by steps")
+            )
     if (sweep := run.plan.sweep) is not None:
         controls = f"and {sweep.arms - sweep.points} controls; " if sweep.arms > sweep.points else ""
         note = f"{controls}{len(run.plan.stages)} stages, {sweep.saved_stages} spared by sharing"
-        found.append(Tile("Arms", str(sweep.points), note))
+        found.append(HeadlineMetric("Arms", str(sweep.points), note))
     where = f"in {run.sessions} sessions" if run.sessions > 1 else run.machine
-    return [*found, Tile("Total time", duration(run.seconds), where or "from the first stage to the last")]
+    return [*found, HeadlineMetric("Total time", duration(run.seconds), where or "from the first stage to the last")]

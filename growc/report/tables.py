@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 
-from growc.plan import alike
+from growc.plan import sweep_grouping
 from growc.plan.plan import Change, InvariantRecord, Operation, Size
 from growc.report.history import Run, Trail, standard_error
 from growc.report.numbers import MINUS, NONE, change, count, duration, error, loss, percent, plain
@@ -130,11 +130,12 @@ def growth_rows(run: Run) -> list[GrowthRow]:
     """What every grow stage of the plan changes; what several points of a sweep do alike stands once."""
     grown = {growth.stage: growth for growth in run.plan.growth}
     found: list[GrowthRow] = []
-    for together in alike.stages((stage for stage in run.plan.stages if stage.kind == "grow"), grown):
+    for together in sweep_grouping.stages((stage for stage in run.plan.stages if stage.kind == "grow"), grown):
         stage, growth = together[0], grown[together[0].name]
-        names = [each.name for each in together]
+        point, name = sweep_grouping.split(stage.name)
+        points = sweep_grouping.points([each.name for each in together]) if point else ""
         found.append(GrowthRow(
-            alike.split(stage.name)[1], alike.points(names) if alike.split(stage.name)[0] else "", growth.k_eff,
+            name, points, growth.k_eff,
             _before_after(growth.before, stage.model),
             [_operator(*each) for each in zip(stage.operators, growth.settings, growth.changes, strict=True)],
         ))  # fmt: skip
@@ -193,13 +194,13 @@ def invariant_rows(run: Run) -> list[InvariantRow]:
     """All invariants of the plan, with what the run measured; of several points of a sweep, the worst value."""
     together: dict[object, list[InvariantRecord]] = {}
     for i in run.invariants:
-        together.setdefault((i.name, alike.split(i.stage)[1], i.status, i.limit), []).append(i)
+        together.setdefault((i.name, sweep_grouping.split(i.stage)[1], i.status, i.limit), []).append(i)
     return [_invariant(records) for records in together.values()]
 
 
 def _invariant(records: list[InvariantRecord]) -> InvariantRow:
     worst = max(records, key=lambda i: -inf if i.value is None else i.value)
-    stage, i = alike.called([each.stage for each in records]), worst
+    stage, i = sweep_grouping.called([each.stage for each in records]), worst
     value = f"below {i.value:.0e}" if i.bounded else _value(i.name, i.value)
     return InvariantRow(*_MARKS[i.status], i.name, stage, value, _limit(i.name, i.limit), i.detail)
 

@@ -22,7 +22,7 @@ from growc.growth.graph import GrowNode, State
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
 from growc.run.folder import RunFolder
-from growc.run.foretold import dry_run_says, prediction_says, skipping_says
+from growc.run.prediction_text import dry_run_says, prediction_says, skipping_says
 from growc.run.source import write_source
 from growc.run.state import load_state
 

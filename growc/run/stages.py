@@ -41,10 +41,10 @@ from growc.run import grow as growing
 from growc.run.copies import windows
 from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
-from growc.run.foretold import change_says, dry_run_says, prediction_says, skipping_says
 from growc.run.grow import Place, Windows
 from growc.run.journal import append_rows, events, record
 from growc.run.lineage import RESULT, growths, siblings
+from growc.run.prediction_text import change_says, dry_run_says, prediction_says, skipping_says
 from growc.run.progress import Progress
 from growc.run.source import write_fresh, write_source
 from growc.run.state import load_state, save_state

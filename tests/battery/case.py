@@ -13,9 +13,9 @@ from growc.checks.twin import LENGTH, Step, Twin, grow_twin
 from growc.growth.rewrite import Rewrite, other_of, refusals, rewrite
 from growc.model import inspect
 from growc.operators import Operator, operator
+from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.pasts import Past
 from tests.families import FAMILIES
 
 SEED = 0
@@ -102,5 +102,5 @@ def _problems(grows: Operator, graph: ModelGraph, parents: int) -> list[Problem]
     if problems or parents == 1:
         return problems
     states: Sequence[ModelGraph] = [graph, *[other_of(grows, graph)] * (parents - 1)]
-    pasts = [Past(f"state {number}", f"part {number}") for number in range(parents)]
+    pasts = [Ancestry(f"state {number}", f"part {number}") for number in range(parents)]
     return list(mixing.problems_together(states, pasts))

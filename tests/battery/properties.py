@@ -24,7 +24,7 @@ from growc.operators.claims import Preserves
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.operators.target import Role
-from growc.programs import Divide, Source, digest, lates, shape, sources
+from growc.programs import Divide, Source, deferred_vectors, digest, shape, sources
 from tests.battery.case import SEED, Case
 from tests.battery.gradients import gradients, learning_rows, loads_of, summed_over_copies
 
@@ -106,10 +106,10 @@ def late_vectors_are_bound_exactly_where_something_is_measured(case: Case, _: Pa
     measured |= op == "expert_pruning" and settings.get("choose", {}).get("by") != "explicit"
     measured |= settings.get("allocation", {}).get("rule") in ("greedy", "proportional")
     measured |= settings.get("keys") == "calibrated"
-    assert bool(case.planned.lates) == case.operator.measured == measured
-    assert not case.step.rewrite.lates
+    assert bool(case.planned.deferred_vectors) == case.operator.measured == measured
+    assert not case.step.rewrite.deferred_vectors
     for moments in case.step.rewrite.moments.values():
-        assert not any(lates(program) for program in (moments.first, moments.second) if program)
+        assert not any(deferred_vectors(program) for program in (moments.first, moments.second) if program)
 
 
 @of(lambda case: case.settings.get("allocation", {}).get("rule") in ("greedy", "proportional"))

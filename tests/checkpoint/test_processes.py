@@ -30,7 +30,7 @@ from tests.families import FAMILIES
 PREPARE = """
 import sys
 from pathlib import Path
-from growc.checkpoint.making import Maker
+from growc.checkpoint.compute_tensors import Maker
 from growc.checkpoint.prepare import prepare
 from growc.checkpoint.request import Request
 

@@ -112,7 +112,7 @@ def test_bytes_are_moved_and_not_computed(tmp_path: Path, monkeypatch: pytest.Mo
     """Names behind a prefix are found again, so that what is copied is never read by torch."""
     there = whole(tmp_path, family, FREE | {"router": {"init": "copy"}})
     made: list[str] = []
-    monkeypatch.setattr("growc.checkpoint.making.Maker._write", lambda _, stored, *_rest: made.append(stored))
+    monkeypatch.setattr("growc.checkpoint.compute_tensors.Maker._write", lambda _, stored, *_rest: made.append(stored))
     there.grow()
     assert not made
 

@@ -8,7 +8,7 @@ from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, twin_of
 from growc.growth.rewrite import rewrite
 from growc.model import inspect
-from growc.model.small import shrink
+from growc.model.shrink import shrink
 from growc.operators.claims import Preserves
 from growc.operators.expert_upcycling import ExpertUpcycling
 from tests.families import FAMILIES, MOE_FAMILIES

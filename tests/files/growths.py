@@ -10,9 +10,9 @@ from random import Random
 
 from hypothesis import strategies as st
 
+from growc.files.computed_parts import MadeWriter
 from growc.files.headers import BITS, read_header
 from growc.files.layout import lay_out
-from growc.files.made import MadeWriter
 from growc.files.move import finish
 from growc.files.plan import Copied, Made, OutputFile, Part, Plan, PlannedTensor, Source, Zeros
 from growc.files.planfile import write_plan

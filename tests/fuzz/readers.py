@@ -23,7 +23,7 @@ from tests.files.growths import experts, write_source
 from tests.fuzz.change import bytes_changed, value_changed, written
 from tests.fuzz.outcome import Wrong, answer
 
-Held = dict[str, tuple[str, tuple[int, ...], bytes]]
+RowSlice = dict[str, tuple[str, tuple[int, ...], bytes]]
 
 
 @cache
@@ -70,7 +70,7 @@ def text_changed(text: bytes, rng: Random) -> bytes:
     return written(value_changed(value, rng), rng) if rng.random() < 0.75 else bytes_changed(text, rng)
 
 
-def _by_the_library(whole: bytes) -> Held:
+def _by_the_library(whole: bytes) -> RowSlice:
     try:
         found: Any = safetensors.deserialize(whole)
     except (safetensors.SafetensorError, UnicodeError) as error:
@@ -78,7 +78,7 @@ def _by_the_library(whole: bytes) -> Held:
     return {name: (field["dtype"], tuple(field["shape"]), bytes(field["data"])) for name, field in found}
 
 
-def _by_growc(path: Path, whole: bytes) -> Held:
+def _by_growc(path: Path, whole: bytes) -> RowSlice:
     entries = read_header(path).tensors.values()
     return {entry.name: (entry.dtype, entry.shape, whole[entry.start : entry.end]) for entry in entries}
 
@@ -166,7 +166,7 @@ def manifest(folder: Path, rng: Random) -> str:
     return "no tensor changed"
 
 
-def _all(folder: Path) -> Held:
+def _all(folder: Path) -> RowSlice:
     return {
         k: v for path in sorted(folder.glob("*.safetensors")) for k, v in _by_the_library(path.read_bytes()).items()
     }

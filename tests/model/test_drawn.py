@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from growc.checks.stand_ins import check_kinds
+from growc.checks.representative_layers import check_kinds
 from growc.diagnostics import GrowcError
 from growc.model.drawn import AHEAD, build, draw
 from growc.model.inspect import inspect
 from growc.model.reach import LENGTH, NEAR, within_reach
-from growc.model.small import shrink
+from growc.model.shrink import shrink
 from tests.families import FAMILIES, SIZES
 
 pytestmark = pytest.mark.share(3)

@@ -20,8 +20,8 @@ from growc.checks.loss import prove
 from growc.checks.twin import LENGTH, Twin, grow_drawn, grow_twin, tokens
 from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
-from growc.model.double import Double
 from growc.model.drawn import draw, logits
+from growc.model.float64_mode import Double
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import Operator, operator
 from growc.operators.claims import Preserves

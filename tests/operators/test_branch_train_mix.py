@@ -14,8 +14,8 @@ from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator
+from growc.operators.ancestry import Ancestry
 from growc.operators.branches import BranchExperts
-from growc.operators.pasts import Past
 from growc.programs import Init, Mean, of_parent
 from tests.families import FAMILIES
 
@@ -59,7 +59,7 @@ def planned(family: str, case: str) -> Rewrite:
     mixing = settled(case).mixing(BRANCHES)
     assert not [
         *mixing.problems(source(family)),
-        *mixing.problems_together([source(family)] * BRANCHES, [Past("branch")] * BRANCHES),
+        *mixing.problems_together([source(family)] * BRANCHES, [Ancestry("branch")] * BRANCHES),
     ]
     return rewrite(settled(case), source(family), seed="0", sequence_length=LENGTH, parents=BRANCHES)
 
@@ -128,6 +128,6 @@ def test_what_does_not_fit_the_states_is_said(given: dict[str, Any], parents: in
     mixing = operator("branch_train_mix").model_validate(given).mixing(parents)
     graph = source("llama")
     problems = list(mixing.problems(graph)) or list(
-        mixing.problems_together([graph] * parents, [Past("branch")] * parents)
+        mixing.problems_together([graph] * parents, [Ancestry("branch")] * parents)
     )
     assert [problem.code for problem in problems] == ([code] if code else [])

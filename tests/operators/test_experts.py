@@ -110,9 +110,9 @@ def test_originals_stay_bit_for_bit_and_copies_of_one_expert_differ(init: str) -
 @pytest.mark.parametrize("init", EXPERT_INITS)
 def test_replicas_settled_late_give_the_same_experts(init: str) -> None:
     early, late = planned({"init": init}), planned({"init": init}, late=True)
-    assert late.lates
+    assert late.deferred_vectors
     bound = late.bound({site.layer: REPLICAS for site in late.mixtures})
-    assert not bound.lates
+    assert not bound.deferred_vectors
     assert bound.programs == early.programs
     assert bound.moments == early.moments
 

@@ -24,11 +24,11 @@ from growc.model.drawn import draw, logits
 from growc.nn.domain_router import DomainRouter
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import Operator, operator
+from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Preserves
 from growc.operators.example import examples
 from growc.operators.means import domain
-from growc.operators.pasts import Past
-from growc.programs import Init, Late, Made, Mean, Source, describe, of_parent
+from growc.programs import Deferred, Init, Made, Mean, Source, describe, of_parent
 from tests.families import FAMILIES
 
 pytestmark = pytest.mark.share(4)
@@ -39,8 +39,8 @@ CASE = pytest.mark.parametrize("case", examples("nexus"))
 PARTS = ("seed", "math", "code", "wiki")
 
 
-def pasts_of(parts: Sequence[str | None]) -> list[Past]:
-    return [Past(f"state {number}", part) for number, part in enumerate(parts)]
+def pasts_of(parts: Sequence[str | None]) -> list[Ancestry]:
+    return [Ancestry(f"state {number}", part) for number, part in enumerate(parts)]
 
 
 def settled(case: str) -> Operator:
@@ -76,7 +76,7 @@ def shared(step: Rewrite) -> dict[str, str]:
 @CASE
 def test_what_is_made_how(family: str, case: str) -> None:
     step = planned(family, case)
-    assert step.lates == {Late(domain(parent), 32) for parent in range(1, PARENTS)}
+    assert step.deferred_vectors == {Deferred(domain(parent), 32) for parent in range(1, PARENTS)}
     assert "loads after `import growc` only" in loads(step.grown.config)
     for site in step.grown.moe:
         assert (site.num_experts, site.top_k) == (BRANCHES, examples("nexus")[case].settings.get("top_k", 1))

@@ -19,10 +19,10 @@ from growc.growth.rewrite import Rewrite, rewrite
 from growc.model import inspect
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator
+from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Preserves
 from growc.operators.means import domain
-from growc.operators.pasts import Past
-from growc.programs import Late, of_parent
+from growc.programs import Deferred, of_parent
 from tests.families import FAMILIES
 from tests.run import tiny
 
@@ -65,7 +65,7 @@ def test_a_mixture_and_a_dense_model_are_read_and_the_seed_is_dropped(family: st
     assert step.other == dense(family)
     assert EXTENSION.drops(step.source) == {of_parent(2, name) for name in step.other.tensors}
     assert [site.num_experts for site in step.grown.moe] == [EXPERTS + 1] * len(mixture(family).moe)
-    assert step.lates == {Late(domain(1), 32)}
+    assert step.deferred_vectors == {Deferred(domain(1), 32)}
     assert step.preserves is Preserves.NOT
 
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_is_said(family: str, parts: tuple[str | None, ...], code
             graph = inspect(FAMILIES[family], LENGTH)
         case _:
             graph = mixture(family)
-    pasts = [Past(f"state {number}", part) for number, part in enumerate(parts)]
+    pasts = [Ancestry(f"state {number}", part) for number, part in enumerate(parts)]
     problems = list(EXTENSION.problems(graph)) or list(EXTENSION.problems_together([graph] * len(parts), pasts))
     assert [problem.code for problem in problems] == codes
 

@@ -120,7 +120,7 @@ def test_pruning_experts_that_no_token_reaches_changes_nothing(family: str) -> N
     assert 2 <= len(reached[layer]) + 1 < 8
     assert not list(pruning.problems(graph))
     planned = rewrite(pruning, graph, seed="0", sequence_length=LENGTH)
-    assert not planned.lates
+    assert not planned.deferred_vectors
     pruned = build(planned.grown.config)
     load(pruned, planned.grown, apply(planned.programs, {n: t.detach() for n, t in source.state_dict().items()}))
     with torch.no_grad():

@@ -21,7 +21,7 @@ from growc.numerics.router_init import pairs
 from growc.operators import operator
 from growc.operators.claims import Preserves
 from growc.operators.means import MeanTokens
-from growc.programs import Late, Made
+from growc.programs import Deferred, Made
 from tests.families import FAMILIES, SIZES
 
 pytestmark = pytest.mark.share(4)
@@ -148,7 +148,7 @@ def test_calibrated_keys_are_the_mean_of_those_made_of_tokens(family: str, way: 
 def bound_mean(grown: Twin, layer: int) -> Tensor:
     """The mean token that one layer's program was bound to."""
     step = grown.steps[0].rewrite
-    assert not step.lates
+    assert not step.deferred_vectors
     program = step.programs[f"{step.grown.moe[layer].router}.weight"]
     assert isinstance(program, Made)
     (vector,) = program.vectors
@@ -158,7 +158,7 @@ def bound_mean(grown: Twin, layer: int) -> Tensor:
 def test_one_mean_token_a_layer_is_measured_for_calibrated_keys() -> None:
     calibrated = operator("router_upcycling").model_validate({"keys": "calibrated", "layers": [1]})
     step = rewrite(calibrated, source("qwen3"), seed="0", sequence_length=LENGTH)
-    assert step.lates == {Late("1/mean_token", 32)}
+    assert step.deferred_vectors == {Deferred("1/mean_token", 32)}
     assert calibrated.measure == MeanTokens(8)
     assert operator("router_upcycling").model_validate({}).measure is None
 

@@ -76,9 +76,9 @@ def test_originals_stay_bit_for_bit_and_copies_of_one_expert_differ(init: str) -
 @pytest.mark.parametrize("init", ROUTER_INITS)
 def test_replicas_settled_late_give_the_same_router(init: str) -> None:
     early, late = planned({"init": init}), planned({"init": init}, replicas=None)
-    assert bool(late.lates)
+    assert bool(late.deferred_vectors)
     bound = late.bound({site.layer: REPLICAS for site in late.mixtures})
-    assert not bound.lates
+    assert not bound.deferred_vectors
     for name, program in early.programs.items():
         if "mlp.gate" in name:
             assert bound.programs[name] == program

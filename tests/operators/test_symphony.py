@@ -43,7 +43,7 @@ def twin(family: str) -> Twin:
 def test_what_is_made_how(family: str) -> None:
     step = planned(family)
     wanted = {(order_of(site, parent), 48) for site in step.source.ffn for parent in range(1, PARENTS)}
-    assert {(late.key, late.length) for late in step.lates} == wanted
+    assert {(late.key, late.length) for late in step.deferred_vectors} == wanted
     projections = {f"{path}.weight" for site in step.source.attention for path in site.projections}
     assert len(projections) >= 4
     routers = {name for site in step.grown.moe for name in site.router_rows}

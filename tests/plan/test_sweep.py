@@ -12,10 +12,10 @@ from growc.checks import loss
 from growc.checks.twin import Twin
 from growc.files.cache import OFF, VARIABLE
 from growc.growth.open import open_spec
-from growc.plan.alike import called, points, split, starts
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
 from growc.plan.render import render
+from growc.plan.sweep_grouping import called, points, split, starts
 from tests.command_line import growc
 from tests.run import tiny
 

@@ -12,10 +12,10 @@ from growc.programs import (
     Add,
     Apply,
     Concat,
+    Deferred,
     Divide,
     Expr,
     Init,
-    Late,
     Made,
     Mean,
     Pick,
@@ -26,10 +26,10 @@ from growc.programs import (
     Where,
     Whole,
     bind,
+    deferred_vectors,
     describe,
     digest,
     from_parent,
-    lates,
     of_parent,
     reseeded,
     shape,
@@ -139,8 +139,8 @@ def test_a_seed_changes_fresh_values_and_nothing_else(expr: Expr) -> None:
     st.lists(st.floats(-2, 2), min_size=4, max_size=4).map(tuple),
 )
 def test_binding_settles_late_vectors(index: tuple[int, ...], factors: tuple[float, ...]) -> None:
-    late = Scale(Take(Source("a"), Late("i", 4)), Late("f", 4))
-    assert lates(late) == {Late("i", 4), Late("f", 4)}
+    late = Scale(Take(Source("a"), Deferred("i", 4)), Deferred("f", 4))
+    assert deferred_vectors(late) == {Deferred("i", 4), Deferred("f", 4)}
     assert shape(late, SHAPES) == (4, WIDTH)
     assert bind(late, {"i": index, "f": factors}) == Scale(Take(Source("a"), index), factors)
     assert torch.allclose(
@@ -166,9 +166,9 @@ def test_the_square_of_a_program_is_the_program_of_squares(index: tuple[int, ...
 def test_units_of_fused_matrices_are_picked_together(*, interleaved: bool) -> None:
     """Two experts of three units with two positions each, of which either keeps two units of its own."""
     values = torch.arange(24.0).view(2, 6, 2)
-    late = Pick(Source("x"), Late("u", 4), 2, 0, 2, interleaved=interleaved)
+    late = Pick(Source("x"), Deferred("u", 4), 2, 0, 2, interleaved=interleaved)
     assert shape(late, {"x": (2, 6, 2)}) == (2, 4, 2)
-    assert lates(late) == {Late("u", 4)}
+    assert deferred_vectors(late) == {Deferred("u", 4)}
     picked = bind(late, {"u": (0, 2, 1, 2)})
     found = evaluate(picked, torch.tensor([1, 0]), InMemory({"x": values}), torch.float64)
     rows = [[2, 3, 4, 5], [0, 1, 4, 5]] if interleaved else [[1, 2, 4, 5], [0, 2, 3, 5]]
@@ -180,15 +180,15 @@ def test_units_of_fused_matrices_are_picked_together(*, interleaved: bool) -> No
 
 @given(st.lists(st.floats(-2, 2), min_size=WIDTH, max_size=WIDTH).map(tuple))
 def test_vectors_are_made_into_tensors_once_they_are_bound(mean: tuple[float, ...]) -> None:
-    """Rows of late vectors, alone and below those of a source."""
-    stack = Made("stacked", (), (), (2, WIDTH), vectors=(Late("first", WIDTH), Late("second", WIDTH)))
+    """Rows of deferred vectors, alone and below those of a source."""
+    stack = Made("stacked", (), (), (2, WIDTH), vectors=(Deferred("first", WIDTH), Deferred("second", WIDTH)))
     late = Concat((Source("a"), stack), (ROWS, 2))
-    assert lates(late) == {Late("first", WIDTH), Late("second", WIDTH)}
+    assert deferred_vectors(late) == {Deferred("first", WIDTH), Deferred("second", WIDTH)}
     assert shape(late, SHAPES) == (ROWS + 2, WIDTH)
     assert sources(late) == {"a"}
     assert describe(late) == "rows of a, stacked(2 measured vectors)"
     bound = bind(late, {"first": mean, "second": mean[::-1]})
-    assert not lates(bound)
+    assert not deferred_vectors(bound)
     assert "stacked(2 vectors)" in describe(bound)
     assert digest(bound) != digest(bind(late, {"first": mean, "second": tuple(x + 1 for x in mean)}))
     found = evaluate(bound, torch.tensor([ROWS + 1, 0, ROWS]), InMemory(TENSORS), torch.float64)

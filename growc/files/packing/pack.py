@@ -19,7 +19,7 @@ from growc.files.copying import Copier, Shortened, opened, read_whole, write
 from growc.files.digests import tensor_digests
 from growc.files.folder import PACKED, WeightFiles, check_folder, read_folder
 from growc.files.move import difference
-from growc.files.packing.beside import names_beside, pack_beside, packed_name
+from growc.files.packing.auxiliary_files import names_beside, pack_beside, packed_name
 from growc.files.packing.frames import BLOCK, frame, squeeze
 from growc.files.packing.index import Pack, PackedFile, PackedTensor, Piece, write_pack
 from growc.files.packing.siblings import Groups, bases, pieces

@@ -18,7 +18,7 @@ from growc.files.copying import Copier, Shortened, opened, read_whole, write
 from growc.files.digests import range_digest
 from growc.files.folder import check_folder
 from growc.files.headers import Entry, read_header
-from growc.files.packing.beside import packed_name, unpack_beside
+from growc.files.packing.auxiliary_files import packed_name, unpack_beside
 from growc.files.packing.frames import BLOCK, Damaged, counts, expand, head, unframe
 from growc.files.packing.index import Pack, PackedFile, PackedTensor, damaged, read_pack
 from growc.files.packing.pack import KEY

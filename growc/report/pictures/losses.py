@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from growc.report.courses import binned
 from growc.report.history import Floats, Leg, Run, mean
+from growc.report.loss_curves import binned
 from growc.report.numbers import loss, tick
 from growc.report.palette import INK, MUTED, PREDICTED, SHARED, SURFACE, Look, looks, trail_name
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from growc.report.courses import Band, Course, Kind, band, course, difference, growth_at
 from growc.report.history import Floats, Trail
+from growc.report.loss_curves import Band, Course, Kind, band, course, difference, growth_at
 from growc.report.numbers import change, loss, signed, tick
 from growc.report.palette import INK, MUTED, Look, look_of
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture

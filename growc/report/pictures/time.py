@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from growc.plan import alike
+from growc.plan import sweep_grouping
 from growc.report.history import Clock, Run, Stage
 from growc.report.numbers import duration
 from growc.report.palette import GROWING, REST, TRAINING
@@ -58,8 +58,8 @@ def _stages(run: Run) -> list[tuple[str, Clock]]:
     """The stages with their times; in a sweep, those that differ by their point only are put together."""
     together: dict[str, list[Stage]] = {}
     for stage in run.stages:
-        together.setdefault(alike.split(stage.name)[1], []).append(stage)
-    return [(alike.called([stage.name for stage in each]), _sum(each)) for each in together.values()]
+        together.setdefault(sweep_grouping.split(stage.name)[1], []).append(stage)
+    return [(sweep_grouping.called([stage.name for stage in each]), _sum(each)) for each in together.values()]
 
 
 def _sum(stages: list[Stage]) -> Clock:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from growc.run.summary.break_even import tokens_to_pass
 from growc.run.summary.controls import CONTROLS, Control
-from growc.run.summary.passing import tokens_to_pass
 from growc.run.summary.statistics import Closure, Floats, closure, mean_and_error
 from growc.run.summary.ways import Way
 

@@ -180,7 +180,7 @@ class Mutation:
 
 
 class Waited(BaseException):
-    """Past all handlers: nothing may take it for a fault of the input."""
+    """Ancestry all handlers: nothing may take it for a fault of the input."""
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from tests.checkpoint.mutations.scene import INDEX, SINGLE, Case, Mutation, Spoil, Weights
 
-Held = dict[str, tuple[str, list[int], bytes]]
+RowSlice = dict[str, tuple[str, list[int], bytes]]
 Names = tuple[str, ...]
 
 
-def _relaid(change: Callable[[Held, Case], str | Names]) -> Spoil:
+def _relaid(change: Callable[[RowSlice, Case], str | Names]) -> Spoil:
     """The tensors of some file, changed, laid out anew; the index follows, where there is one."""
 
     def spoil(case: Case) -> str | Names:
@@ -21,7 +21,7 @@ def _relaid(change: Callable[[Held, Case], str | Names]) -> Spoil:
     return spoil
 
 
-def _relaid_at(suffix: str, change: Callable[[Held, str], str | Names]) -> Spoil:
+def _relaid_at(suffix: str, change: Callable[[RowSlice, str], str | Names]) -> Spoil:
     """The same for the file that holds some tensor whose name ends so."""
 
     def spoil(case: Case) -> str | Names:
@@ -31,7 +31,7 @@ def _relaid_at(suffix: str, change: Callable[[Held, str], str | Names]) -> Spoil
     return spoil
 
 
-def relay(case: Case, weights: Weights, change: Callable[[Held, Case], str | Names]) -> str | Names:
+def relay(case: Case, weights: Weights, change: Callable[[RowSlice, Case], str | Names]) -> str | Names:
     before, held = set(weights.names), weights.held()
     names = change(held, case)
     weights.lay_out(held)
@@ -45,11 +45,11 @@ def relay(case: Case, weights: Weights, change: Callable[[Held, Case], str | Nam
     return names
 
 
-def _some(held: Held, case: Case) -> str:
+def _some(held: RowSlice, case: Case) -> str:
     return case.rng.choice(sorted(held))
 
 
-def _missing(held: Held, case: Case) -> Names:
+def _missing(held: RowSlice, case: Case) -> Names:
     name = _some(held, case)
     del held[name]
     return _around(name)
@@ -61,13 +61,13 @@ def _around(name: str) -> Names:
     return (name, stem.rpartition(".")[0], stem.split(".experts.")[0])
 
 
-def _extra(held: Held, case: Case) -> str:
+def _extra(held: RowSlice, case: Case) -> str:
     held["model.extra.weight"] = ("F32", [2], bytes(8))
     return "model.extra.weight"
 
 
-def _renamed(change: Callable[[str], str]) -> Callable[[Held, Case], Names]:
-    def rename(held: Held, case: Case) -> Names:
+def _renamed(change: Callable[[str], str]) -> Callable[[RowSlice, Case], Names]:
+    def rename(held: RowSlice, case: Case) -> Names:
         name = _some(held, case)
         held[change(name)] = held.pop(name)
         return (change(name), repr(change(name)), *_around(name))
@@ -75,49 +75,49 @@ def _renamed(change: Callable[[str], str]) -> Callable[[Held, Case], Names]:
     return rename
 
 
-def _reshaped(held: Held, case: Case) -> Names:
+def _reshaped(held: RowSlice, case: Case) -> Names:
     name = case.rng.choice([name for name, (_, shape, _) in sorted(held.items()) if len(shape) > 1])
     dtype, shape, data = held[name]
     held[name] = dtype, [*shape[:-2], shape[-2] * shape[-1]], data
     return _around(name)
 
 
-def _transposed(held: Held, name: str) -> Names:
+def _transposed(held: RowSlice, name: str) -> Names:
     dtype, shape, data = held[name]
     held[name] = dtype, [*shape[:-2], shape[-1], shape[-2]], data
     return _around(name)
 
 
-def _a_row_less(held: Held, case: Case) -> Names:
+def _a_row_less(held: RowSlice, case: Case) -> Names:
     name = _some(held, case)
     dtype, shape, data = held[name]
     held[name] = dtype, [shape[0] - 1, *shape[1:]], data[: len(data) // shape[0] * (shape[0] - 1)]
     return _around(name)
 
 
-def _a_row_more(held: Held, case: Case) -> Names:
+def _a_row_more(held: RowSlice, case: Case) -> Names:
     name = _some(held, case)
     dtype, shape, data = held[name]
     held[name] = dtype, [shape[0] + 1, *shape[1:]], data + data[: len(data) // shape[0]]
     return _around(name)
 
 
-def _scalar(held: Held, case: Case) -> Names:
+def _scalar(held: RowSlice, case: Case) -> Names:
     name = _some(held, case)
     held[name] = "F32", [], bytes(4)
     return _around(name)
 
 
-def _empty(held: Held, case: Case) -> Names:
+def _empty(held: RowSlice, case: Case) -> Names:
     name = _some(held, case)
     held[name] = "F32", [0], b""
     return _around(name)
 
 
-def _of_dtype(dtype: str, size: int) -> Callable[[Held, Case], Names]:
+def _of_dtype(dtype: str, size: int) -> Callable[[RowSlice, Case], Names]:
     """Some tensor is stored, in its shape, as another kind of number."""
 
-    def store(held: Held, case: Case) -> Names:
+    def store(held: RowSlice, case: Case) -> Names:
         name = _some(held, case)
         _, shape, data = held[name]
         held[name] = dtype, shape, bytes(len(data) // 4 * size)
@@ -126,23 +126,23 @@ def _of_dtype(dtype: str, size: int) -> Callable[[Held, Case], Names]:
     return store
 
 
-def _expert(to: str) -> Callable[[Held, str], Names]:
+def _expert(to: str) -> Callable[[RowSlice, str], Names]:
     """The third expert's projection is stored under another number."""
 
-    def rename(held: Held, name: str) -> Names:
+    def rename(held: RowSlice, name: str) -> Names:
         held[name.replace(".experts.3.", f".experts.{to}.")] = held.pop(name)
         return (name.replace(".experts.3.", f".experts.{to}."), *_around(name))
 
     return rename
 
 
-def _one_expert_more(held: Held, name: str) -> Names:
+def _one_expert_more(held: RowSlice, name: str) -> Names:
     more = name.replace(".experts.3.", ".experts.8.")
     held[more] = held[name]
     return (more, *_around(more))
 
 
-def _expert_twice(held: Held, name: str) -> Names:
+def _expert_twice(held: RowSlice, name: str) -> Names:
     more = name.replace(".experts.3.", ".experts.03.")
     held[more] = held[name]
     return (more, *_around(more))
@@ -212,7 +212,7 @@ OF_SHARDS: dict[str, Spoil] = {
 }
 
 
-def _moved(held: Held, name: str, to: str) -> Names:
+def _moved(held: RowSlice, name: str, to: str) -> Names:
     new = name.replace("layers.0", to).replace("layers.1", to)
     held[new] = held.pop(name)
     return (new, name)

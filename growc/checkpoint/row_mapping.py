@@ -23,7 +23,7 @@ SMALL = (4, 6, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RowSlice:
     """What a tensor on disk holds of the tensor `name` in memory: elements `pattern` of one row, or of all in turn."""
 
     name: str
@@ -31,7 +31,7 @@ class Held:
     pattern: Pattern
 
 
-def held(storage: Storage, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Held | None]:
+def held(storage: Storage, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, RowSlice | None]:
     """For every tensor on disk that has something of the tensors `shapes`: what, or None if rows are no unit in it.
 
     Args:
@@ -41,31 +41,31 @@ def held(storage: Storage, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, H
     Raises:
         RuntimeError, ValueError: the family's conversion asks for other sizes than a stand-in has.
     """
-    stand_ins: dict[str, Tensor] = {}
+    numbered: dict[str, Tensor] = {}
     for number, (name, shape) in enumerate(shapes.items()):
         small = (shape[0], *SMALL[: len(shape) - 1])
-        stand_ins[name] = (torch.arange(torch.Size(small).numel()) + (number << 40)).view(small)
+        numbered[name] = (torch.arange(torch.Size(small).numel()) + (number << 40)).view(small)
     names = list(shapes)
     patterns: dict[Pattern, Pattern] = {}
-    found: dict[str, Held | None] = {}
-    for disk, tensor in storage.stored(stand_ins).items():
+    found: dict[str, RowSlice | None] = {}
+    for disk, tensor in storage.stored(numbered).items():
         numbers: list[int] = tensor.reshape(-1).tolist()
         of = min(numbers) >> 40
         alone = max(numbers) >> 40 == of
-        found[disk] = _decoded(names[of], stand_ins[names[of]], tensor, numbers, patterns) if alone else None
+        found[disk] = _decoded(names[of], numbered[names[of]], tensor, numbers, patterns) if alone else None
     return found
 
 
 def _decoded(
     name: str, stand_in: Tensor, tensor: Tensor, numbers: list[int], patterns: dict[Pattern, Pattern]
-) -> Held | None:
+) -> RowSlice | None:
     """What `tensor` holds of `stand_in`, by the numbers of its elements; equal patterns are one object."""
     rows, size = len(stand_in), stand_in[0].numel()
     places = [number & ((1 << 40) - 1) for number in numbers]
     if min(places) // size == max(places) // size:
         pattern = tuple(place % size for place in places)
         of_all = tensor.dim() == stand_in.dim()  # a model of one expert, which has kept the dimension for experts
-        return Held(name, None if of_all else places[0] // size, patterns.setdefault(pattern, pattern))
+        return RowSlice(name, None if of_all else places[0] // size, patterns.setdefault(pattern, pattern))
     pattern = tuple(places[: len(places) // rows])
     whole = len(tensor) == rows and places == [row * size + place for row in range(rows) for place in pattern]
-    return Held(name, None, patterns.setdefault(pattern, pattern)) if whole else None
+    return RowSlice(name, None, patterns.setdefault(pattern, pattern)) if whole else None

@@ -11,7 +11,7 @@ from growc.model.layers import layers_shown
 from growc.operators import Operator
 
 
-def stand_ins(rewrites: Sequence[Rewrite]) -> dict[int, int]:
+def representative_layers(rewrites: Sequence[Rewrite]) -> dict[int, int]:
     """For every layer, the first layer that is built like it before each of `rewrites`."""
     histories = _histories(rewrites)
     return {layer: histories.index(history) for layer, history in enumerate(histories)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Past:
+class Ancestry:
     """Where one state comes from, in the spec's graph.
 
     `state` is its name, `part` the part of the data that it was trained on last (None: the spec did not train it), and
@@ -16,4 +16,4 @@ class Past:
 
     state: str
     part: str | None = None
-    grown: tuple[tuple[str, tuple[Past, ...]], ...] = ()
+    grown: tuple[tuple[str, tuple[Ancestry, ...]], ...] = ()

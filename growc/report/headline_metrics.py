@@ -14,7 +14,7 @@ MOST_GROWTHS = 2
 
 
 @dataclass(frozen=True)
-class Tile:
+class HeadlineMetric:
     """A key figure with its unit, what it is, and what to know about it; `kind` is its class on the page."""
 
     label: str
@@ -24,7 +24,7 @@ class Tile:
     kind: str = ""
 
 
-def tiles(run: Run) -> list[Tile]:
+def tiles(run: Run) -> list[HeadlineMetric]:
     """The key figures; those that a run cannot have are left out, those it lacks say why."""
     grown = run.grown("main")
     if len(grown) > MOST_GROWTHS:
@@ -33,7 +33,7 @@ def tiles(run: Run) -> list[Tile]:
     if found:
         found += _comparison(run)
     where = f"in {run.sessions} sessions" if run.sessions > 1 else run.machine
-    return [*found, Tile("Total time", duration(run.seconds), where or "from the first stage to the last")]
+    return [*found, HeadlineMetric("Total time", duration(run.seconds), where or "from the first stage to the last")]
 
 
 def _gravity(stage: Stage) -> float:
@@ -43,26 +43,26 @@ def _gravity(stage: Stage) -> float:
     return max(mean(losses) for losses in others) - mean(stage.result.val_losses_before)
 
 
-def _growth(run: Run, stage: Stage) -> list[Tile]:
+def _growth(run: Run, stage: Stage) -> list[HeadlineMetric]:
     result = stage.result
     assert result and result.val_losses_before
     of = f", {stage.name}" if len(run.grown("main")) > 1 else ""
     before, after = mean(result.val_losses_before), mean(result.val_losses)
     measured = f"{loss(before, 4)} {ARROW} {loss(after, 4)}, measured{_limit(run, stage)}"
     if not result.predicted_val_losses:
-        return [Tile(f"This growth cost{of}", change(after - before), measured, "nats", "grown")]
+        return [HeadlineMetric(f"This growth cost{of}", change(after - before), measured, "nats", "grown")]
     predicted = mean(result.predicted_val_losses)
     if any(operation.preserves != "exactly" for operation in stage.planned.operators):
         measured += f"; {change(after - predicted)} nats from the prediction"
     return [
-        Tile(
+        HeadlineMetric(
             f"Plain duplication would cost{of}",
             change(predicted - before),
             f"{loss(before, 4)} {ARROW} {loss(predicted, 4)}, predicted on the source by the K_eff law{_k_eff(stage)}",
             "nats",
             "predicted",
         ),
-        Tile(f"This growth cost{of}", change(after - before), measured, "nats", "grown"),
+        HeadlineMetric(f"This growth cost{of}", change(after - before), measured, "nats", "grown"),
     ]
 
 
@@ -83,20 +83,24 @@ def _k_eff(stage: Stage) -> str:
     return f": {met:.2f} different experts per token{f' instead of {top}' if top else ''}"
 
 
-def _comparison(run: Run) -> list[Tile]:
+def _comparison(run: Run) -> list[HeadlineMetric]:
     found = run.comparison
     why = found.why_null or ("not measured" if run.complete else "the run is not finished")
     if found.eta is None or found.gap is None:
-        closed = Tile("Gap closed, \N{GREEK SMALL LETTER ETA}", NONE, why)
+        closed = HeadlineMetric("Gap closed, \N{GREEK SMALL LETTER ETA}", NONE, why)
     else:
         noise = f" {PLUS_MINUS} {found.eta_noise:.2f}" if found.eta_noise is not None else ""
         width = f"{found.gap:.4f}" + (f" {PLUS_MINUS} {error(found.noise)}" if found.noise is not None else "")
         value = f"{found.eta:.2f}".replace("-", MINUS) + noise
-        closed = Tile("Gap closed, \N{GREEK SMALL LETTER ETA}", value, f"of {width} nats between the two controls")
+        closed = HeadlineMetric(
+            "Gap closed, \N{GREEK SMALL LETTER ETA}", value, f"of {width} nats between the two controls"
+        )
     if found.saving is None:
         return [closed]
     return [
         closed,
-        Tile("Time saved", percent(found.saving), "of the from-scratch arm's seconds, measured"),
-        Tile("Time saved, source at hand", percent(found.sunk_saving), "not counting the stages before the growth"),
+        HeadlineMetric("Time saved", percent(found.saving), "of the from-scratch arm's seconds, measured"),
+        HeadlineMetric(
+            "Time saved, source at hand", percent(found.sunk_saving), "not counting the stages before the growth"
+        ),
     ]

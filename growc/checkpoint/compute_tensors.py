@@ -13,7 +13,7 @@ from growc.checkpoint.arrangement import Arrangement
 from growc.checkpoint.conversion import Storage
 from growc.checkpoint.grown import Grown
 from growc.checkpoint.recipes import Place, Recipes
-from growc.files.made import MadeWriter
+from growc.files.computed_parts import MadeWriter
 from growc.files.plan import OutputFile
 
 BLOCK = 1 << 26

@@ -12,8 +12,8 @@ from growc.anatomy.sites import FfnSite, MoeSite
 from growc.diagnostics import GrowcError
 from growc.model.build import REFUSALS
 from growc.model.drawn import draw, logits, tokens
-from growc.model.fused import fused
 from growc.model.reach import LENGTH
+from growc.model.stack_ffn import fused
 from growc.operators.as_experts import as_experts
 
 GAP = 1e-9
