@@ -37,7 +37,9 @@ class Tensors(Fetch, Protocol):
 
 @dataclass(frozen=True)
 class Grown:
-    """The tensors after `rewrite`, whose deferred vectors are bound; a `Tensors` itself, so that growths can be chained.
+    """The tensors after `rewrite`, whose deferred vectors are bound.
+
+    It is a `Tensors` itself, so that growths can be chained.
 
     Rows that only move keep their bytes. Sums and products are computed in float32 or wider and rounded once to the
     dtype of their source.

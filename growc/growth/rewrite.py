@@ -23,9 +23,9 @@ class Rewrite:
     """One operator applied to one model.
 
     `programs` and `moments` have an entry for every tensor of `grown`. Where the allocation is measured at run time,
-    their deferred vectors are free and `grown` has the layout of equal scores; `bound` settles both. `parents` is how many
-    models are mixed: `source`, and those of `other`; programs name the tensors of these by `of_parent`. `moe` is what
-    was found for the mixtures that the operator wants.
+    their deferred vectors are free and `grown` has the layout of equal scores; `bound` settles both. `parents` is how
+    many models are mixed: `source`, and those of `other`; programs name the tensors of these by `of_parent`. `moe` is
+    what was found for the mixtures that the operator wants.
     """
 
     operator: Operator
@@ -80,7 +80,7 @@ class Rewrite:
         units: Mapping[int, KeptUnits] | None = None,
         means: Mapping[str, tuple[float, ...]] | None = None,
     ) -> Rewrite:
-        """The rewrite with every deferred vector settled: by the replicas and the kept units of each grown layer, and by
+        """The rewrite with every deferred vector bound: by the replicas and the kept units of each grown layer, and by
         means, which have the vectors' own names.
         """
         values: dict[str, Any] = {
