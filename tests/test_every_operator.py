@@ -19,7 +19,7 @@ from growc.model import inspect
 from growc.operators import OPERATORS, operator
 from growc.operators.claims import Preserves
 from tests.battery.case import SEED, Case
-from tests.battery.cases import AXES, CASES, REFUSED, REFUSED_CASES, STARTS, possible, product_of_axes
+from tests.battery.cases import AXES, CASES, OTHER_CASES, REFUSED, REFUSED_CASES, STARTS, possible, product_of_axes
 from tests.battery.properties import PROPERTIES
 from tests.families import FAMILIES, MOE_FAMILIES
 from tests.operators_cases import BIASED_ROUTERS, EXACT
@@ -44,7 +44,7 @@ def test_every_property_holds(case: Case, tmp_path: Path, subtests: pytest.Subte
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("case", _items(product_of_axes()))
+@pytest.mark.parametrize("case", _items((*OTHER_CASES, *product_of_axes())))
 def test_every_property_holds_in_the_full_product(case: Case, tmp_path: Path, subtests: pytest.Subtests) -> None:
     _hold(case, tmp_path, subtests)
 
@@ -55,6 +55,8 @@ def test_what_an_operator_does_not_take_is_refused(case: Case) -> None:
 
 
 def test_every_operator_and_every_property_has_cases() -> None:
+    for what in (lambda case: (case.op, case.family), lambda case: (case.op, case.name)):
+        assert {what(case) for case in (*CASES, *OTHER_CASES)} == {what(case) for case in CASES}
     assert {case.op for case in CASES} == OPERATORS.keys()
     for statement in PROPERTIES:
         assert any(statement.applies(case) for case in CASES), statement.name

@@ -1,7 +1,8 @@
 """From finished run folders to result files: `python benchmarks/expert_upcycling/collect.py RUN_DIR...`.
 
 A result file has the arms and groups of the run's `summary.json`, and what it takes to run it again: the command, the
-commit of the code that ran (found by its hash), the machine and the versions that the journal noted, the time it took.
+commit of the code that ran last (found by its hash), the machine and the versions, as the journal noted them, and the
+time it took.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def collect(folder: RunFolder) -> dict[str, Any]:
         "command": command(plan, last.get("ranks", 1), last.get("threads")),
         "date": datetime.fromtimestamp(journal[-1]["time"], UTC).date().isoformat(),
         "wall_seconds": sum(session[-1]["time"] - session[0]["time"] for session in sessions),
-        "commit": commit_of(plan.hashes["code"]),
+        "commit": commit_of(sessions[-1][0].get("code", "")),
         "machines": [one for index, one in enumerate(machines) if one not in machines[:index]],
         "model": plan.source,
         "train_tokens": sum(plan.cost.train_tokens.values()),

@@ -94,7 +94,7 @@ def grow_drawn(
         planned = rewrite(
             operator, graph, seed=f"{seed}/{index}", sequence_length=LENGTH, parents=1 if index else len(before)
         )
-        step = _settled(planned, seed + index)
+        step = bind_at_random(planned, seed + index)
         tensors = apply(step.rewrite.programs, tensors)
         graph = step.rewrite.grown
         steps.append(step)
@@ -111,7 +111,7 @@ def _tensors(models: Sequence[PreTrainedModel]) -> dict[str, Tensor]:
     }
 
 
-def _settled(step: Rewrite, seed: int) -> Step:
+def bind_at_random(step: Rewrite, seed: int) -> Step:
     """`step` with what is measured decided at random."""
     scores: dict[int, tuple[float, ...]] = {}
     if step.operator.measured:

@@ -1,4 +1,4 @@
-"""What results depend on beside their inputs: the code of growc and the libraries that compute with it."""
+"""What results depend on beside their inputs: what growc computes, and the libraries that compute with it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ from growc.diagnostics import fail
 
 OLDEST, UNTRIED = (2, 11), (2, 14)
 """The first minor version of torch that growc works with, and the first that it was not tried with."""
+
+MEANING = {
+    "anatomy": 1, "programs": 1, "nn": 1, "model": 1, "numerics": 1, "growth": 1, "checkpoint": 1, "data": 1,
+    "engine": 1, "measures": 1, "run": 1,
+}  # fmt: skip
+"""Package -> the version of what it computes or stores.
+
+Whoever makes the same spec give other numbers, or cannot read a run folder of before any more, raises it: plans and run
+folders of another version are refused. An operator has a version of its own.
+"""
+
+SAYS_ONLY = ("audit", "checks", "cli", "diagnostics", "files", "operators", "plan", "report", "spec")
+"""Packages that compute no number of a run; operators have versions of their own, and specs count by their values."""
 
 LIBRARIES = ("torch", "transformers", "numpy", "pydantic", "networkx", "huggingface_hub", "pyyaml")
 

@@ -9,7 +9,7 @@ from growc.anatomy.grown_format import without_siblings
 from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import Diagnostic, GrowcError, Span, fail
 from growc.growth.compatibility import difference
-from growc.growth.graph import GrowNode, Node, Port, Root, State, TrainNode, described, digest
+from growc.growth.graph import GrowNode, Node, Port, Root, State, TrainNode, digest, identity
 from growc.growth.rewrite import Rewrite, other_of, refusals, rewrite
 from growc.model import inspect
 from growc.operators import Operator
@@ -192,7 +192,7 @@ class Arms:
         models, parents = zip(*map(self._before, (start, *others)), strict=True)
         seeds = [f"{training.seed}/{stage.name}/{index}" for index in range(len(grow))]
         scored = [data, training.batch_tokens] if any(operator.measured for operator in grow) else []
-        key = digest(parents, list(map(described, grow)), training.seed, seeds, training.precision.compute, scored)
+        key = digest(parents, list(map(identity, grow)), training.seed, seeds, training.precision.compute, scored)
 
         def make(name: str) -> GrowNode:
             pasts = [self._past(state) for state in (start, *others)]

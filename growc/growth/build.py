@@ -23,7 +23,7 @@ def build(loaded: LoadedSpec, roots: Sequence[Root], code: str) -> GrowthGraph:
     Args:
         loaded: the spec, with the places of its values.
         roots: what the arms of each of its points start from.
-        code: digest of growc's own code; a node's key depends on it.
+        code: digest of the versions of what growc computes; a node's key depends on it.
 
     Raises:
         GrowcError: an operator cannot be applied where the spec puts it, or two points are the same.

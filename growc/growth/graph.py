@@ -209,7 +209,7 @@ class GrowthGraph:
         first: dict[str, GrowNode] = {}
         return {
             node.name: first.setdefault(
-                digest(node.before.config, len(node.starts), [described(r.operator) for r in node.rewrites]), node
+                digest(node.before.config, len(node.starts), [identity(r.operator) for r in node.rewrites]), node
             )
             for node in self.grow_nodes()
         }
@@ -247,6 +247,11 @@ class GrowthGraph:
 def described(operator: Operator) -> dict[str, Any]:
     """An operator with all its settings, as YAML would have it."""
     return {"op": operator.op, **operator.model_dump(mode="json")}
+
+
+def identity(operator: Operator) -> tuple[int, dict[str, Any]]:
+    """What tells one growth from another: the version of what the operator makes of a model, and its settings."""
+    return operator.version, described(operator)
 
 
 def digest(*parts: Any) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import Diagnostic, GrowcError, Severity, fail
-from growc.files.versions import code_digest
+from growc.files.versions import MEANING
 from growc.growth.arms import sequence_length
 from growc.growth.build import build
-from growc.growth.graph import GrowthGraph, Root
+from growc.growth.graph import GrowthGraph, Root, digest
 from growc.growth.unlike import FolderOf, unlike_tokenizers
 from growc.model.inspect import inspect
 from growc.model.left_out import left_out
@@ -68,13 +68,15 @@ class Opened:
         return tuple(found)
 
 
-def open_spec(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Opened:
-    """Open the spec at `path`.
+def open_spec(
+    path: Path, overrides: Sequence[str] = (), *, allow_code: bool = False, text: str | None = None
+) -> Opened:
+    """Open the spec at `path`, or the `text` that was there.
 
     Raises:
         GrowcError: every mistake found in the spec, or what is wrong with its source, or with its growth.
     """
-    loaded = load(path, overrides, allow_code=allow_code)
+    loaded = load(path, overrides, allow_code=allow_code, text=text)
     found: dict[str, Root] = {}
     roots: dict[str, Root] = {}
     described: list[str] = []
@@ -83,7 +85,7 @@ def open_spec(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = F
         described.append(spec.model_dump_json(include={"model", "sources"}))
         if described[-1] not in roots:
             roots[described[-1]] = _root(at.loaded, found, allow_code=allow_code)
-    graph = build(loaded, [roots[name] for name in described], code_digest())
+    graph = build(loaded, [roots[name] for name in described], digest(MEANING))
     return Opened(tuple(overrides), loaded, tuple(roots.values()), graph)
 
 

@@ -33,6 +33,8 @@ class Operator(BaseModel, ABC):
     op: ClassVar[str]
     site: ClassVar[SiteKind]
     paper: ClassVar[Paper]
+    version: ClassVar[int] = 1
+    """Raised when the same settings make other weights or moments of the same model than before."""
     mixes: ClassVar[bool] = False
     """Whether it makes one model of several of one architecture, which its programs tell apart by `of_parent`."""
     initialisations: ClassVar[Mapping[str, tuple[str, Mapping[str, type[Initialisation]]]]] = {}

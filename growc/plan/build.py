@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from growc.anatomy.grown_format import loads
 from growc.anatomy.model_graph import ModelGraph
 from growc.checks import Context, run_checks
-from growc.files.versions import code_digest
+from growc.files.versions import MEANING
 from growc.growth.graph import GrowNode, GrowthGraph, Node, Root, State, TrainNode, digest
 from growc.growth.open import Opened
 from growc.growth.rewrite import Rewrite, core_seconds, unchanged
@@ -29,6 +29,7 @@ def build_plan(opened: Opened, *, allow_unlike: bool = False) -> Plan:
     return Plan(
         name=graph.name,
         spec_path=str(opened.loaded.path.absolute()),
+        spec_text=opened.loaded.text,
         overrides=opened.overrides,
         hashes=hashes(opened),
         values=dict(opened.loaded.values),
@@ -44,12 +45,13 @@ def build_plan(opened: Opened, *, allow_unlike: bool = False) -> Plan:
 
 
 def hashes(opened: Opened) -> dict[str, str]:
-    """What a plan depends on: the spec's values (not its comments), the source models, and growc's code."""
+    """What a plan depends on: the spec's values (not its comments), the source models, and what growc makes of them."""
     sources = [root.source.digest for root in opened.models]
+    used = {(r.operator.op, r.operator.version) for node in opened.graph.grow_nodes() for r in node.rewrites}
     return {
         "spec": digest(opened.loaded.values),
         "source": sources[0] if len(sources) == 1 else digest(sources),
-        "code": code_digest(),
+        "code": digest(MEANING, sorted(used)),
     }
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from growc.diagnostics import fail
+from growc.diagnostics import GrowcError, fail
 from growc.files.atomic import write_text
-from growc.growth.open import Opened
+from growc.growth.graph import digest
+from growc.growth.open import Opened, open_spec
 from growc.plan.build import hashes
 from growc.plan.plan import Plan
+from growc.spec import load
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -51,7 +53,25 @@ def read_plan(path: Path) -> Plan:
 _AGAIN = "make it with `growc plan SPEC --out FILE`"
 
 
+def open_plan(plan: Plan, *, allow_code: bool = False) -> Opened:
+    """What a plan describes, from its own text: the spec's file may be gone. Sources are read where they lie.
+
+    Raises:
+        GrowcError: a source cannot be read any more, or is another one with which the spec makes no sense.
+    """
+    return open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code, text=plan.spec_text)
+
+
 def drift(plan: Plan, opened: Opened) -> list[str]:
-    """The parts that moved since the plan was made, some of spec, source and code; `opened` is its spec of now."""
+    """The parts that differ from those that the plan was made of, some of spec, source and code, in `opened`."""
     now = hashes(opened)
     return [part for part in ("spec", "source", "code") if plan.hashes.get(part) != now[part]]
+
+
+def spec_moved_on(plan: Plan) -> bool:
+    """Whether the file that the plan was made of says something else by now; not where there is none any more."""
+    path = Path(plan.spec_path)
+    try:
+        return path.exists() and digest(load(path, plan.overrides, allow_code=True).values) != plan.hashes["spec"]
+    except GrowcError:
+        return True

@@ -166,13 +166,16 @@ class Sweep(Part):
 class Plan(Part):
     """A spec, what it starts from, what it will do, and what is known to be true of that.
 
-    `hashes` are of the spec's values, the source model and growc's code; `values` are the spec's, overrides included.
-    `automatic` says by which rules a run chooses what is auto; plans of earlier versions have none.
+    `spec_text` is the spec as it was read, so that a run needs no other file for it; paths in it start from the folder
+    of `spec_path`. `hashes` are of the spec's values, the source model and the versions of what growc computes;
+    `values` are the spec's, overrides included. `automatic` says by which rules a run chooses what is auto; plans of
+    earlier versions have none.
     """
 
     growc_plan: Literal[1] = 1
     name: str
     spec_path: str
+    spec_text: str
     overrides: tuple[str, ...]
     hashes: dict[str, str]
     values: dict[str, Any]

@@ -26,7 +26,7 @@ from growc.growth.graph import TrainNode
 from growc.growth.open import Opened, open_spec
 from growc.model import fetch
 from growc.plan.build import build_plan
-from growc.plan.freeze import drift, read_plan, write_plan
+from growc.plan.freeze import drift, open_plan, read_plan, spec_moved_on, write_plan
 from growc.plan.plan import Plan
 from growc.run.folder import RunFolder
 from growc.run.journal import events, record
@@ -69,9 +69,8 @@ def run(
 def _open(target: Path, overrides: Sequence[str], allow_code: bool, allow_unlike: bool) -> tuple[Plan, Opened]:
     if target.suffix == ".json":
         plan = read_plan(target)
-        opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
-        moved = drift(plan, opened)
-        if moved:
+        opened = open_plan(plan, allow_code=allow_code)
+        if moved := [*(["spec"] if spec_moved_on(plan) else []), *drift(plan, opened)]:
             again = f"growc plan {plan.spec_path} --out {target}"
             fail("GROW601", f"the plan is stale: {', '.join(moved)} changed since it was made",
                  help=f"look at the changes, then make it again: {again}")  # fmt: skip

@@ -25,9 +25,9 @@ from growc.engine.kernels import taken
 from growc.engine.layout import Layout, layout
 from growc.engine.micro import micro_batch
 from growc.files.atomic import write_json
+from growc.files.versions import code_digest
 from growc.growth.graph import GrowthGraph, TrainNode
-from growc.growth.open import open_spec
-from growc.plan.freeze import drift, read_plan
+from growc.plan.freeze import drift, open_plan, read_plan
 from growc.run.folder import RunFolder
 from growc.run.journal import record
 from growc.run.kernels import hold_kernels, models_of, settle
@@ -59,7 +59,7 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         if lock is not None:
             _hold(lock, run_dir)
         plan = read_plan(folder.plan)
-        opened = open_spec(Path(plan.spec_path), plan.overrides, allow_code=allow_code)
+        opened = open_plan(plan, allow_code=allow_code)
         if moved := drift(plan, opened):
             fail("GROW601", f"{', '.join(moved)} changed while the run started", help="start it again")
         graph = opened.graph
@@ -76,7 +76,7 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
             record(
                 folder.journal, "run_started", ranks=dist.get_world_size(), layout=str(places), device=str(device),
                 micro_batches=_shares(graph, places), kernels=taken(kernels, models_of(graph)),
-                machine=machine(device),
+                machine=machine(device), code=code_digest(),
             )  # fmt: skip
         runner = Runner(
             graph, folder, corpus, windows, places, device, kernels, Progress(graph, quiet=not first),

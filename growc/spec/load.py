@@ -68,13 +68,19 @@ class SweptSpec:
     places: tuple[Span, ...]
 
 
-def load(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> LoadedSpec:
+def load(path: Path, overrides: Sequence[str] = (), *, allow_code: bool = False, text: str | None = None) -> LoadedSpec:
     """Read, override, validate and cross-check a spec.
+
+    Args:
+        path: of the spec.
+        overrides: what `--set` says.
+        allow_code: whether the spec may name a model that brings code.
+        text: of the spec, where it was read before, so that no file is needed at `path`.
 
     Raises:
         GrowcError: with everything found wrong, in the order of the text.
     """
-    text = read(path)
+    text = read(path) if text is None else text
     loaded, found = _loaded(path, text, overrides, allow_code)
     if loaded is None or found:
         raise GrowcError(sorted(dict.fromkeys(found), key=lambda d: (_order(d.span), d.code)))

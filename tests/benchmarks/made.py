@@ -91,8 +91,9 @@ def run_folder(path: Path, name: str, values: dict[str, Any], code: str | None =
     plan = Plan(
         name=name,
         spec_path=f"/somewhere/else/specs/expert_upcycling/{name}.growth.yaml",
+        spec_text="",
         overrides=('sweep["training.seed"]=[0, 1]',),
-        hashes={"spec": "1f" * 32, "source": "2e" * 32, "code": code or code_digest()},
+        hashes={"spec": "1f" * 32, "source": "2e" * 32, "code": "3d" * 32},
         values={},
         source="inline config: glm4_moe, 2 layers",
         stages=(),
@@ -103,19 +104,19 @@ def run_folder(path: Path, name: str, values: dict[str, Any], code: str | None =
     )
     write_plan(plan, folder.plan)
     write_json(folder.summary, {"name": name, "stages": {}, "comparison": {}, "invariants": [], **values})
-    _journal(folder.journal)
+    _journal(folder.journal, code or code_digest())
     return path
 
 
-def _journal(path: Path) -> None:
-    """Two sessions of 100 and 50 seconds, with an hour between."""
+def _journal(path: Path, ran: str) -> None:
+    """Two sessions of 100 and 50 seconds of this code, with an hour between."""
     start = 1_795_370_810.0
     times = (start - 5, start, start + 100, start + 3695, start + 3700, start + 3750)
     record(path, "data", content="3d")
-    record(path, "run_started", ranks=2, layout="fsdp 2, ep 1", device="cpu", machine=MACHINE)
+    record(path, "run_started", ranks=2, layout="fsdp 2, ep 1", device="cpu", machine=MACHINE, code=ran)
     record(path, "interrupted")
     record(path, "data", content="3d")
-    record(path, "run_started", ranks=2, layout="fsdp 2, ep 1", device="cpu", machine=MACHINE)
+    record(path, "run_started", ranks=2, layout="fsdp 2, ep 1", device="cpu", machine=MACHINE, code=ran)
     record(path, "run_finished")
     events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     lines = [json.dumps(event | {"time": time}) for event, time in zip(events, times, strict=True)]

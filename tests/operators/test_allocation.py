@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from growc.operators import siblings
+from growc.anatomy import replicas as of_replicas
 from growc.operators.allocation import (
     Explicit,
     Greedy,
@@ -145,16 +145,16 @@ def test_explicit_is_taken_as_written() -> None:
 
 @given(replica_lists)
 def test_vectors_of_slots(replicas: tuple[int, ...]) -> None:
-    order = siblings.order(replicas)
+    order = of_replicas.order(replicas)
     assert [order.count(i) for i in range(len(replicas))] == list(replicas)
     assert list(order) == sorted(order), "siblings are neighbours"
-    assert sum(siblings.originals(replicas)) == len(replicas)
-    assert all(c + o == 1 for c, o in zip(siblings.copies(replicas), siblings.originals(replicas), strict=True))
+    assert sum(of_replicas.originals(replicas)) == len(replicas)
+    assert all(c + o == 1 for c, o in zip(of_replicas.copies(replicas), of_replicas.originals(replicas), strict=True))
     for expert in range(len(replicas)):
         slots = [slot for slot, source in enumerate(order) if source == expert]
-        assert siblings.originals(replicas)[slots[0]] == 1
-        assert math.isclose(sum(1 / siblings.sizes(replicas)[s] for s in slots), 1)
-        assert abs(sum(siblings.sign(replicas)[s] for s in slots)) == len(slots) % 2 * (len(slots) > 1)
-        noise = [(siblings.pair(replicas)[s], siblings.sign(replicas)[s]) for s in slots]
+        assert of_replicas.originals(replicas)[slots[0]] == 1
+        assert math.isclose(sum(1 / of_replicas.sizes(replicas)[s] for s in slots), 1)
+        assert abs(sum(of_replicas.sign(replicas)[s] for s in slots)) == len(slots) % 2 * (len(slots) > 1)
+        noise = [(of_replicas.pair(replicas)[s], of_replicas.sign(replicas)[s]) for s in slots]
         moved = [n for n in noise if n[1]]
         assert len(set(moved)) == len(moved) == len(slots) * (len(slots) > 1), "no two siblings get the same row"

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from growc.diagnostics import GrowcError
 from growc.files import versions
 from growc.growth.open import open_spec
+from growc.operators.expert_upcycling import ExpertUpcycling
 from growc.plan.build import build_plan
 from growc.plan.changes import ranges
-from growc.plan.freeze import drift, read_plan, write_plan
+from growc.plan.freeze import drift, open_plan, read_plan, spec_moved_on, write_plan
 from growc.plan.keff import k_eff_bounds
 from growc.plan.plan import Plan
 from growc.plan.render import number, parameters, render
@@ -208,11 +209,38 @@ def test_drift_names_the_part_that_moved(tmp_path: Path, monkeypatch: pytest.Mon
     spec(tmp_path, model={"config": "config.json"})
     config.write_text(json.dumps(values["model"]["config"] | {"vocab_size": 512}))
     assert moved(planned) == ["source"]
-    monkeypatch.setattr("growc.plan.build.code_digest", lambda: "other")
+    monkeypatch.setattr("growc.files.versions.code_digest", lambda: "other")
+    assert moved(planned) == ["source"], "a typo mended in a chart is no reason to plan anew"
+    monkeypatch.setitem(versions.MEANING, "numerics", 2)
     assert moved(planned) == ["source", "code"]
+
+
+def test_a_plan_needs_no_spec_file(tmp_path: Path) -> None:
+    path = spec(tmp_path)
+    planned = build_plan(open_spec(path, ["invariants.total_params.max=2e6"]))
+    nodes = open_spec(path, ["invariants.total_params.max=2e6"]).graph.nodes
+    assert not spec_moved_on(planned)
     path.unlink()
-    with pytest.raises(GrowcError, match="GROW001"):
-        moved(planned)
+    assert not spec_moved_on(planned)
+    opened = open_plan(planned)
+    assert [node.key for node in opened.graph.nodes] == [node.key for node in nodes]
+    assert build_plan(opened) == planned
+    path.write_text("name: [")
+    assert spec_moved_on(planned)
+
+
+def test_a_node_is_another_with_another_version_of_its_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = spec(tmp_path)
+    planned, before = build_plan(open_spec(path)), open_spec(path).graph
+    monkeypatch.setattr(ExpertUpcycling, "version", 2)
+    assert moved(planned) == ["code"]
+    after = open_spec(path).graph
+    grown = [node.name for node in before.grow_nodes()]
+    changed = [node.name for node in before.nodes if after.node(node.name).key != node.key]
+    assert grown
+    assert changed[0] == grown[0], "what comes before the growth is what it was"
 
 
 def test_the_code_digest_is_of_all_files() -> None:

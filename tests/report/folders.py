@@ -80,6 +80,7 @@ def _plan(made: Made) -> Plan:
     return Plan(
         name=made.name,
         spec_path="/specs/upcycle.growth.yaml",
+        spec_text="",
         overrides=(f"stages[0].train.steps={made.steps}",),
         hashes={"spec": "1f" * 32, "source": "2e" * 32, "code": "3d" * 32},
         values=made.values,

@@ -91,6 +91,7 @@ def _plan(sweep: MadeSweep) -> Plan:
     return Plan(
         name=sweep.name,
         spec_path="/specs/routing.growth.yaml",
+        spec_text="",
         overrides=(),
         hashes={"spec": "1f" * 32, "source": "2e" * 32, "code": "3d" * 32},
         values={"growth": 1, "name": sweep.name, "sweep": {"training.seed": list(sweep.seeds)}},

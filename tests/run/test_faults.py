@@ -15,6 +15,7 @@ from growc.diagnostics import CODES, GrowcError
 from growc.growth.open import open_spec
 from growc.model.build import load_config
 from growc.run.source import write_source
+from tests.command_line import growc
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny
@@ -131,3 +132,14 @@ def test_a_stage_that_is_all_anneal_has_a_stable_state(tmp_path: Path) -> None:
     training = {"batch_tokens": 256, "schedule": {"name": "wsd", "warmup": 0, "anneal": 1.0}}
     stages = [*ONE, {"name": "up", "from": "pretrain.stable", "grow": [{"op": "expert_upcycling", **EXACT}]}]
     tiny.run(tiny.spec(tmp_path, stages=stages, training=training), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_plan_runs_when_its_spec_is_gone(tmp_path: Path) -> None:
+    spec, plan, run = tiny.spec(tmp_path, stages=ONE), tmp_path / "plan.json", tmp_path / "run"
+    assert growc("plan", spec, "--out", plan).exit_code == 0
+    spec.unlink()
+    tiny.run(plan, run)
+    assert len(tiny.rows(run, "pretrain")) == 3
+    tiny.run(run / "plan.json", run)  # the run folder has all that it needs to go on
+    assert len(tiny.rows(run, "pretrain")) == 3

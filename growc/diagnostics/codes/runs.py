@@ -7,9 +7,9 @@ from growc.diagnostics.code import Code, ExitCode
 CODES: dict[str, Code] = {
     "GROW601": Code(
         "stale plan",
-        "A frozen plan holds hashes of the spec, of the source model and of growc's code. One of them "
-        "changed since the plan was made, so running it would do something else than what was read and "
-        "approved. Make the plan again.",
+        "A frozen plan holds hashes of the spec, of the source model and of the versions of what growc computes. "
+        "One of them changed since the plan was made, so that running it may do something else than what was read "
+        "and approved. Make the plan again. A spec file that is gone does not matter: the plan holds its text.",
     ),
     "GROW602": Code(
         "a run without data",

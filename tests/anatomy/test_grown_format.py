@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from growc.anatomy.grown_format import grown_config, without_siblings
-from growc.anatomy.sites import AttentionSite, FfnSite, MoeSite
-
-
-@dataclass
-class Model:
-    config: dict[str, Any]
-    moe: tuple[MoeSite, ...]
-    model_type: str = "some_moe"
-    expert_field: str | None = "num_experts"
-    top_k_field: str | None = "top_k"
-    ffn: tuple[FfnSite, ...] = ()
-    attention: tuple[AttentionSite, ...] = ()
-
-    @property
-    def tensors(self) -> dict[str, Any]:
-        return {}
-
-    def fields_of(self, tensor: str, dim: int) -> tuple[str, ...]:
-        raise AssertionError(f"the config says nothing of dimension {dim} of {tensor}")
+from growc.anatomy.model_graph import ModelGraph
+from growc.anatomy.sites import MoeSite
+from growc.model import inspect
+from tests.families import FAMILIES
 
 
 def _site(layer: int, experts: int = 2) -> MoeSite:
@@ -32,8 +17,14 @@ def _site(layer: int, experts: int = 2) -> MoeSite:
     return MoeSite(layer, block, f"{block}.gate", f"{block}.experts", experts, 1, (), (), f"{block}.gate")
 
 
-def _model(config: dict[str, Any] | None = None, experts: int = 2) -> Model:
-    return Model(config or {"model_type": "some_moe", "num_experts": experts}, (_site(0, experts), _site(1, experts)))
+def _model(config: dict[str, Any] | None = None, experts: int = 2) -> ModelGraph:
+    """A model with two mixtures, of which only these and the config matter here."""
+    return replace(
+        inspect(FAMILIES["mixtral"], 16),
+        config=config or {"model_type": "some_moe", "num_experts": experts},
+        moe=(_site(0, experts), _site(1, experts)),
+        expert_field="num_experts",
+    )
 
 
 def test_free_growth_of_all_layers_is_a_stock_config() -> None:
