@@ -47,7 +47,7 @@ tests: setup
 	$(BIN)/pytest -m "$(MARKS)" -n auto --dist loadfile --no-loadscope-reorder --durations 20
 
 .PHONY: full
-full: setup ## Run the full product of the settings of expert upcycling, which takes about an hour
+full: setup ## Run the full product of settings, and what CI leaves out, which takes hours
 	$(BIN)/pytest -m full -n auto --dist worksteal
 
 OLDEST := .venv-oldest

@@ -225,6 +225,7 @@ STATES = [
 """Ways to grow an optimizer's state, each another."""
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("name", STATES)
 def test_the_state_of_an_optimizer_is_held_to_what_is_declared(root: Path, name: str) -> None:
     scene = next(scene for scene in states() if scene.name == name)

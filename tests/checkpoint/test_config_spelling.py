@@ -63,6 +63,7 @@ def counts(family: str) -> set[str]:
     return {field, *(alias for alias, name in aliases.items() if name == field)}
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("routing", ["free", pytest.param("exclusive", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", MOE_FAMILIES)
 def test_every_key_of_the_source_stays(tmp_path: Path, family: str, routing: str) -> None:

@@ -43,6 +43,7 @@ QUICK = ("qwen3_moe", "gpt_oss", "granitemoe")
 EVERY = [pytest.param(f, marks=() if f in QUICK else pytest.mark.slow) for f in MOE_FAMILIES]
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("family", EVERY)
 def test_in_and_out(tmp_path: Path, family: str) -> None:
     there = place(tmp_path, family, UNEVEN)

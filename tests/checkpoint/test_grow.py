@@ -56,6 +56,7 @@ def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
 
 
 @every_family
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("routing", ["exclusive", "free"])
 @pytest.mark.parametrize("allocation", [UNIFORM, EXPLICIT], ids=["uniform", "explicit"])
 def test_growth_file_to_file_is_growth_in_memory(
@@ -89,6 +90,7 @@ def test_a_dense_folder_becomes_a_mixture(tmp_path: Path, family: str, op: str, 
 
 
 @every_family
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_shards_and_fresh_values_and_dtypes(tmp_path: Path, family: str, dtype: torch.dtype) -> None:
     split = {"router": {"init": "split"}}
@@ -107,6 +109,7 @@ def test_noise_on_biases(tmp_path: Path, family: str) -> None:
     assert_same(read(there.grown), in_memory(there))
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("family", ["glm4_moe", "gpt_oss"])
 @pytest.mark.parametrize("init", [name for name in EXPERT_INITS if name != "copy"])
@@ -121,6 +124,7 @@ def test_experts_that_are_computed(tmp_path: Path, family: str, dtype: torch.dty
 
 
 @every_family
+@pytest.mark.nightly(2)
 def test_two_operators_in_a_row(tmp_path: Path, family: str) -> None:
     there = place(tmp_path, family, {"layers": [1], "router": {"init": "split"}}, {})
     there.grow()

@@ -39,6 +39,7 @@ def restored(there: Place, *, fused: bool) -> None:
     model.save_pretrained(there.source, save_original_format=not fused)
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("family", MOE_FAMILIES)
 @pytest.mark.parametrize("layout", ["fused", "published"])
 def test_the_other_layout_is_the_growth_in_memory(tmp_path: Path, family: str, layout: Layout) -> None:
@@ -52,6 +53,7 @@ def test_the_other_layout_is_the_growth_in_memory(tmp_path: Path, family: str, l
     assert torch.equal(logits(there.grown), logits_of(model))
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_was_fused_between_two_growths_is_as_if_it_had_not_been(tmp_path: Path, family: str) -> None:
     there = place(tmp_path, family)

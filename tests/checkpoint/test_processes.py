@@ -125,6 +125,7 @@ def test_two_growths_to_one_place(tmp_path: Path) -> None:
     assert len(read(there.grown)) == 117
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.process
 @pytest.mark.parametrize("layout", ["same", pytest.param("dcp", marks=pytest.mark.slow)])
 @pytest.mark.slow

@@ -29,6 +29,7 @@ def _decision(there: Place, index: int = 0) -> Decision:
     return Decision.read(json.loads((there.grown / "growth.json").read_text())["operators"][index])
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("operator", [NAMED, LARGEST, SLIM, CHANCE], ids=["named", "largest", "slim", "chance"])
 @pytest.mark.parametrize("family", MOE_FAMILIES)

@@ -38,6 +38,7 @@ def _training(optimizer: str) -> dict[str, Any]:
     return {"batch_tokens": 256, **OPTIMIZERS[optimizer], "schedule": {"name": "constant"}}
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_three_steps_from_the_grown_folder_are_those_of_a_run(tmp_path: Path, optimizer: str) -> None:

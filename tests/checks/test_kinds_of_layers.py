@@ -118,6 +118,7 @@ def _planned(config: dict[str, Any], row: dict[str, Any]) -> Rewrite:
     return rewrite(grows, source, seed="0", sequence_length=LENGTH)
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("family", _slow_but(DENSE, "olmo3"))
 def test_experts_in_the_place_of_dense_networks_compute_the_same_past_every_window(family: str, tmp_path: Path) -> None:
     there = _place(tmp_path, DENSE[family], SPARSE)

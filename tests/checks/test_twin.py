@@ -25,6 +25,7 @@ def _slow_but(fast: str) -> list[object]:
     return [name if name == fast else pytest.param(name, marks=pytest.mark.slow) for name in WITH_EXPERTS]
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("name", _slow_but("qwen3-30b-a3b"))
 @pytest.mark.parametrize("routing", ["exclusive", "free"])
 def test_the_twin_of_a_full_size_model_is_small_and_bears_out_the_claim(name: str, routing: str) -> None:

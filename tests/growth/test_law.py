@@ -155,6 +155,7 @@ class _Met:
         return {layer: sum(counts) / len(counts) for layer, counts in self.counts.items()}
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize(("router", "top_k", "factor", "rule"), list(_cases()))
 def test_the_predicted_loss_is_the_one_after_growth(router: str, top_k: int, factor: int, rule: str) -> None:
     before, predicted, after = transition(router, top_k, factor, rule)

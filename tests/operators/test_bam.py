@@ -72,6 +72,7 @@ def planned(family: str, **given: Any) -> Rewrite:
 
 
 @every
+@pytest.mark.nightly(2)
 def test_attention_is_the_sum_of_the_branches_attentions_by_their_gates(family: str, kv: str) -> None:
     """Each branch's own module, run on what enters the grown one; with shared keys, on the mean of their maps."""
     grown = twin(family, kv)
@@ -100,6 +101,7 @@ def test_attention_is_the_sum_of_the_branches_attentions_by_their_gates(family: 
 
 
 @every
+@pytest.mark.nightly(2)
 def test_branches_that_are_the_same_are_computed_exactly(family: str, kv: str) -> None:
     alike = (draw(source(family).config, 0),) * BRANCHES
     grown = grow_drawn(alike, source(family), [bam(kv=kv, gates="renormalised")], 0)
@@ -146,6 +148,7 @@ def _stepwise(model: PreTrainedModel, ids: Tensor, past: Any) -> Tensor:
     return torch.cat(scores, dim=1)
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("layers", ["all", "alternate"])
 @every
 def test_with_a_cache_it_computes_the_same(family: str, kv: str, layers: str) -> None:

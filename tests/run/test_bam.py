@@ -56,6 +56,7 @@ def written(folder: Path, kv: str) -> Path:
     return tiny.with_parts(path, dict.fromkeys(("seed", *BRANCHES, "cpt"), 0.2))
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("layout", ["fsdp 2", "fsdp 2, ep 2"])
 @pytest.mark.parametrize("kv", ["own", "shared"])
 def test_losses_do_not_depend_on_the_layout(run: Run, kv: str, layout: str) -> None:

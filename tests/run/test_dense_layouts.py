@@ -63,6 +63,7 @@ def written(folder: Path, op: str) -> Path:
     return tiny.spec(folder, "qwen3", stages=stages, training=training)
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("layout", ["fsdp 2", "fsdp 2, ep 2"])
 @pytest.mark.parametrize("op", GROWN)
 def test_losses_do_not_depend_on_the_layout(run: Run, op: str, layout: str) -> None:
@@ -84,6 +85,7 @@ def test_growing_moves_no_loss_and_training_does(run: Run, op: str) -> None:
     assert losses[STEPS] < losses[1] - 0.1
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.process
 @pytest.mark.parametrize("op", GROWN)
 def test_the_result_loads_and_gives_the_same_logits(run: Run, op: str, tmp_path: Path) -> None:

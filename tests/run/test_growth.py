@@ -99,6 +99,7 @@ def test_free_routing_costs_what_the_law_predicts(tmp_path: Path) -> None:
     assert "predicted on the source" in output
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("family", MOE_FAMILIES)
 def test_every_family_trains_grows_and_loads(tmp_path: Path, family: str) -> None:

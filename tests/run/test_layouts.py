@@ -37,8 +37,8 @@ LAYOUTS: dict[str, tuple[int, tuple[str, ...]]] = {
 """Ranks and settings, on none of which the losses of a run depend."""
 
 QUICK = ("fsdp 2, ep 2", "micro-batch 2", "full")
-NIGHTLY = ("fsdp 4", "fsdp 4, ep 2", "fsdp 2, replicate 2")
-"""Four ranks whose layouts are, in parts, those of others."""
+NIGHTLY = ("fsdp 4", "fsdp 4, ep 2", "fsdp 2, replicate 2", "micro-batch 1", "micro-batch 4")
+"""What is, in parts, tried by others."""
 MANY = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.full if name in NIGHTLY else pytest.mark.slow)
     for name in LAYOUTS
