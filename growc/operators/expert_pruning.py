@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import config_with, groups_of
+from growc.anatomy.matches import Match, OfMixture
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import VECTORS, Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
@@ -18,7 +19,6 @@ from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
 from growc.operators.operator import Operator
 from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, Errors, lowest, search, survivors
-from growc.operators.target import Target
 from growc.programs import Deferred, Expr, Source, Take
 
 
@@ -200,20 +200,20 @@ class ExpertPruning(Operator):
         return config_with(model, model.expert_field, counts, groups_of(model.config))
 
     @override
-    def weight(self, target: Target) -> Expr:
-        if target.site is None or self._left(target.site) == target.site.num_experts:
-            return Source(target.name)
+    def weight(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, OfMixture) or self._left(tensor.site) == tensor.site.num_experts:
+            return Source(tensor.name)
         if self.measure is None:
-            return Take(Source(target.name), VECTORS["order"](self.allocate(target.site)))
-        return Take(Source(target.name), Deferred(f"{target.site.name}/order", self._left(target.site)))
+            return Take(Source(tensor.name), VECTORS["order"](self.allocate(tensor.site)))
+        return Take(Source(tensor.name), Deferred(f"{tensor.site.name}/order", self._left(tensor.site)))
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        return self.weight(target)
+    def gradient(self, tensor: Match) -> Expr:
+        return self.weight(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        return Moments(self.weight(target), self.weight(target), keep_step=True)
+    def moments(self, tensor: Match) -> Moments:
+        return Moments(self.weight(tensor), self.weight(tensor), keep_step=True)
 
 
 EXAMPLES = {

@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import config_with, groups_of, releasing
+from growc.anatomy.matches import Expert, Match, SharedExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
@@ -19,7 +20,6 @@ from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
 from growc.operators.operator import Operator
 from growc.operators.sensitivity import BySensitivity, best_units, by_expert
-from growc.operators.target import Target
 from growc.programs import Deferred, Expr, Pick, Source, Take
 
 
@@ -122,36 +122,37 @@ class ExpertSlimming(Operator):
         return config_with(model, model.expert_field, slim, groups_of(model.config))
 
     @override
-    def weight(self, target: Target) -> Expr:
-        source, site = Source(target.name), target.site
-        if site is None:
-            return source
-        for unit in site.units:
-            if unit.tensor == target.name:
+    def weight(self, tensor: Match) -> Expr:
+        source = Source(tensor.name)
+        match tensor:
+            case Expert(site=site, units=units) if units is not None:
                 kept = self._kept(site, site.width)
                 chosen = Deferred(f"{site.name}/units", site.num_experts * kept)
-                return Pick(source, chosen, kept, unit.dim, unit.times, unit.interleaved)
-        return self._shared(target, site)
+                return Pick(source, chosen, kept, units.dim, units.times, units.interleaved)
+            case SharedExpert():
+                return self._shared(tensor)
+            case _:
+                return source
 
-    def _shared(self, target: Target, site: MoeSite) -> Expr:
-        """The tensor of a shared expert, or one that has no units."""
-        source = Source(target.name)
+    def _shared(self, tensor: SharedExpert) -> Expr:
+        """The tensor of a shared expert, whose units may stay all."""
+        source, site = Source(tensor.name), tensor.site
         for ffn in site.shared:
             kept = self._kept(site, ffn.width)
             chosen = Deferred(f"{ffn.name}/units", kept)
-            if target.name in ffn.into:
+            if tensor.name in ffn.into:
                 return Take(source, chosen)
-            if target.name == ffn.back:
+            if tensor.name == ffn.back:
                 return Pick(source, chosen, kept, dim=0, times=1, interleaved=False)
         return source
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        return self.weight(target)
+    def gradient(self, tensor: Match) -> Expr:
+        return self.weight(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        return Moments(self.weight(target), self.weight(target), keep_step=True)
+    def moments(self, tensor: Match) -> Moments:
+        return Moments(self.weight(tensor), self.weight(tensor), keep_step=True)
 
 
 def _field(site: MoeSite, model: ModelGraph) -> str | None:

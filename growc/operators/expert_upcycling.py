@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import grown_config, releasing, routes_exclusively
+from growc.anatomy.matches import Expert, Match, OfMixture, SelectionBias
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import VECTORS, Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
@@ -23,7 +24,6 @@ from growc.operators.mixtures import refusals
 from growc.operators.operator import Operator
 from growc.operators.routers import Router
 from growc.operators.state import STATES, OptimizerState, StateScale, moments
-from growc.operators.target import Role, Target
 from growc.programs import Deferred, Divide, Expr, Scale, Source, Vector
 
 
@@ -235,49 +235,49 @@ class ExpertUpcycling(Operator):
             sizes = {site.layer: {model.top_k_field: self.factor * site.top_k} for site in self.sites(model)}
         return grown_config(model, model.expert_field, replicas, exclusive=self.routing == "exclusive", sizes=sizes)
 
-    def _slots(self, target: Target, site: MoeSite) -> Slots:
+    def _slots(self, tensor: OfMixture) -> Slots:
+        site = tensor.site
         slots = self.factor * site.num_experts
 
         def vector(name: str) -> Vector:
             return Deferred(f"{site.name}/{name}", slots) if self.measured else VECTORS[name](self.allocate(site))
 
-        return Slots(target, slots, vector)
+        return Slots(tensor, slots, vector)
 
     @override
-    def weight(self, target: Target) -> Expr:
-        if target.site is None:
-            return Source(target.name)
-        slots = self._slots(target, target.site)
-        start = self.experts.weight(slots) if target.role is Role.EXPERT else self.router.program(slots)
-        return Divide(start, slots.vector("replicas")) if self._divided(target) else start
+    def weight(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, OfMixture):
+            return Source(tensor.name)
+        slots = self._slots(tensor)
+        start = self.experts.weight(slots) if isinstance(tensor, Expert) else self.router.program(slots)
+        return Divide(start, slots.vector("replicas")) if self._divided(tensor) else start
 
-    def _divided(self, target: Target) -> bool:
+    def _divided(self, tensor: OfMixture) -> bool:
         """Whether a tensor is divided by the number of siblings, all of which are chosen (see `Repetition`).
 
         Where the gates of siblings are each as large as their source's, what they weigh must be smaller; where scores
         shrink, so must the bias beside them.
         """
-        site = target.site
-        if self.top_k == "fixed" or site is None or site.repetition is None:
+        rule = tensor.site.repetition
+        if self.top_k == "fixed" or rule is None:
             return False
-        match target.role:
-            case Role.EXPERT:
-                weighed = any(unit.down and unit.tensor == target.name for unit in site.units)
-                return weighed and not site.repetition.gates_add_up
-            case Role.SELECTION_BIAS:
-                return site.repetition.scores_shrink
+        match tensor:
+            case Expert(units=units):
+                return units is not None and units.down and not rule.gates_add_up
+            case SelectionBias():
+                return rule.scores_shrink
             case _:
                 return False
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        if target.site is None:
-            return Source(target.name)
-        slots = self._slots(target, target.site)
-        if target.role is not Role.EXPERT:
+    def gradient(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, OfMixture):
+            return Source(tensor.name)
+        slots = self._slots(tensor)
+        if not isinstance(tensor, Expert):
             return Divide(slots.copied, slots.vector("replicas"))
         gradient = self.experts.gradient(slots)
-        if not self._divided(target):
+        if not self._divided(tensor):
             return gradient
         # A tensor that is divided gets the tokens of its source at their full weight; those before it get the share.
         match gradient:
@@ -287,23 +287,23 @@ class ExpertUpcycling(Operator):
                 return Scale(gradient, float(self.factor))
 
     @override
-    def seconds(self, target: Target) -> float:
-        if target.site is None:
+    def seconds(self, tensor: Match) -> float:
+        if not isinstance(tensor, OfMixture):
             return 0.0
-        init = self.experts if target.role is Role.EXPERT else self.router
-        return init.seconds(self._slots(target, target.site))
+        init = self.experts if isinstance(tensor, Expert) else self.router
+        return init.seconds(self._slots(tensor))
 
     @override
-    def moments(self, target: Target) -> Moments:
-        if target.site is None and self.optimizer_state != "reset":
-            return Moments(Source(target.name), Source(target.name), keep_step=True)
-        if target.site is None:
-            return Moments(None, None, keep_step=False)
-        slots = self._slots(target, target.site)
-        init = str((self.experts if target.role is Role.EXPERT else self.router).init)
-        weight = self.weight(target) if init == "interpolate" and len(target.shape) > 1 else slots.copied
-        carried = self.experts.carried(slots) if target.role is Role.EXPERT else slots.copied
-        return moments(self.optimizer_state, slots, carried, weight, self.gradient(target), self.state_scale)
+    def moments(self, tensor: Match) -> Moments:
+        if not isinstance(tensor, OfMixture):
+            if self.optimizer_state == "reset":
+                return Moments(None, None, keep_step=False)
+            return Moments(Source(tensor.name), Source(tensor.name), keep_step=True)
+        slots = self._slots(tensor)
+        init = str((self.experts if isinstance(tensor, Expert) else self.router).init)
+        weight = self.weight(tensor) if init == "interpolate" and len(tensor.shape) > 1 else slots.copied
+        carried = self.experts.carried(slots) if isinstance(tensor, Expert) else slots.copied
+        return moments(self.optimizer_state, slots, carried, weight, self.gradient(tensor), self.state_scale)
 
 
 EXAMPLES = {

@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import ADJUGATE_WIDTH, ADJUGATES, with_modules
+from growc.anatomy.matches import Adjugate, Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
@@ -16,7 +17,6 @@ from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.mixtures import refusals
 from growc.operators.operator import Operator
-from growc.operators.target import Role, Target
 from growc.programs import Expr, Init, Source
 
 
@@ -98,27 +98,27 @@ class Grove(Operator):
         return {inside: entry}
 
     @override
-    def weight(self, target: Target) -> Expr:
-        if target.role is not Role.ADDED:
-            return Source(target.name)
-        if self.closed(target):
-            return Init(target.shape, "normal", self.std, target.name)
-        return Init(target.shape, "zeros", 0.0, target.name)
+    def weight(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, Adjugate):
+            return Source(tensor.name)
+        if self.closed(tensor):
+            return Init(tensor.shape, "normal", self.std, tensor.name)
+        return Init(tensor.shape, "zeros", 0.0, tensor.name)
 
     @override
-    def gradient(self, target: Target) -> Expr:
+    def gradient(self, tensor: Match) -> Expr:
         """What the down projections will get is not known from the source."""
-        return Init(target.shape, "zeros", 0.0, target.name) if target.role is Role.ADDED else Source(target.name)
+        return Init(tensor.shape, "zeros", 0.0, tensor.name) if isinstance(tensor, Adjugate) else Source(tensor.name)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        if target.role is Role.ADDED:
+    def moments(self, tensor: Match) -> Moments:
+        if isinstance(tensor, Adjugate):
             return Moments(None, None, keep_step=False)
-        return Moments(Source(target.name), Source(target.name), keep_step=True)
+        return Moments(Source(tensor.name), Source(tensor.name), keep_step=True)
 
     @override
-    def closed(self, target: Target) -> bool:
-        return target.role is Role.ADDED and not target.name.endswith(".down_proj")
+    def closed(self, tensor: Match) -> bool:
+        return isinstance(tensor, Adjugate) and not tensor.down
 
 
 EXAMPLES = {

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from growc.anatomy.matches import Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite, MoeRequest, MoeSite, ResolvedMoe, SiteKind
@@ -21,7 +22,6 @@ from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.initialisation import Initialisation
 from growc.operators.measures import Measure
-from growc.operators.target import Target
 from growc.programs import Expr
 
 
@@ -150,21 +150,21 @@ class Operator(BaseModel, ABC):
         """
 
     @abstractmethod
-    def weight(self, target: Target) -> Expr:
-        """The target over source tensors; asked for every tensor of the grown model."""
+    def weight(self, tensor: Match) -> Expr:
+        """The tensor over those of the source; asked for every tensor of the grown model."""
 
     @abstractmethod
-    def gradient(self, target: Target) -> Expr:
+    def gradient(self, tensor: Match) -> Expr:
         """Its expected gradient over source gradients."""
 
-    def closed(self, target: Target) -> bool:  # noqa: ARG002, for those that add tensors behind zeros
-        """Whether the target has no gradient at the moment of growth, since all that it leads to is multiplied by 0."""
+    def closed(self, tensor: Match) -> bool:  # noqa: ARG002, for those that add tensors behind zeros
+        """Whether the tensor has no gradient at the moment of growth, since all that it leads to is multiplied by 0."""
         return False
 
-    def seconds(self, target: Target) -> float:  # noqa: ARG002, most compute next to nothing
-        """How long one core takes for the target, beyond copying bytes."""
+    def seconds(self, tensor: Match) -> float:  # noqa: ARG002, most compute next to nothing
+        """How long one core takes for the tensor, beyond copying bytes."""
         return 0.0
 
     @abstractmethod
-    def moments(self, target: Target) -> Moments:
+    def moments(self, tensor: Match) -> Moments:
         """Its optimizer state over the source's."""

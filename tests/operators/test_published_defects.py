@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from growc.anatomy.matches import RouterRows, SelectionBias
 from growc.anatomy.replicas import VECTORS, order, turn
 from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import State
@@ -29,7 +30,6 @@ from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator, routers
 from growc.operators.allocation import Greedy, allocate
 from growc.operators.initialisation import Slots
-from growc.operators.target import Role, Target
 from growc.programs import Source, Take, shape
 from growc.run import grow as growing
 from growc.run.state import load_state, save_state
@@ -295,14 +295,18 @@ def test_b5_a_selection_bias_is_copied_beside_a_bias_of_the_logits() -> None:
     replicas = (2,) * 8
     bias = {"logits": torch.arange(8.0, dtype=torch.float64), "selection": 10 + torch.arange(8.0, dtype=torch.float64)}
 
-    def grown(name: str, role: Role, both: bool) -> Tensor:
+    def grown(name: str, both: bool) -> Tensor:
         of = site if both else replace(site, selection_bias=None)
-        slots = Slots(Target(name, (8,), role, of), 16, lambda vector: VECTORS[vector](replicas))
+        kinds = {
+            "logits": RouterRows(name, (16,), graph, 1, of, of, ()),
+            "selection": SelectionBias(name, (16,), graph, 1, of),
+        }
+        slots = Slots(kinds[name], 16, lambda vector: VECTORS[vector](replicas))
         return evaluate(router.program(slots), torch.arange(16), InMemory(bias), torch.float64)
 
-    assert torch.equal(grown("logits", Role.ROUTER, both=True), bias["logits"].repeat_interleave(2))
-    for name, role, both in (("selection", Role.SELECTION_BIAS, True), ("logits", Role.ROUTER, False)):
-        found, source = grown(name, role, both), bias[name]
+    assert torch.equal(grown("logits", both=True), bias["logits"].repeat_interleave(2))
+    for name, both in (("selection", True), ("logits", False)):
+        found, source = grown(name, both), bias[name]
         assert torch.equal(found[::2], source)
         assert ((found[1::2] != source) & ((found[1::2] - source).abs() < 1e-3)).all()
 
