@@ -18,7 +18,7 @@ from growc.operators.example import Example
 from growc.operators.measures import Measure
 from growc.operators.mixtures import refusals
 from growc.operators.operator import Operator
-from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, Errors, lowest, search, survivors
+from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, lowest, survivors
 from growc.programs import Deferred, Expr, Source, Take
 
 
@@ -182,14 +182,10 @@ class ExpertPruning(Operator):
         known = scores or (1.0,) * experts
         return survivors(experts, lowest(known, experts - self._left(site), site.routing_groups))
 
-    def search(self, site: MoeSite, errors: Errors) -> tuple[Replicas, tuple[float, ...]]:
-        """The experts that stay by their reconstruction, and the errors of the steps towards them."""
-        assert isinstance(self.choose, ByReconstruction)
-        experts = site.num_experts
-        dropped, steps = search(
-            experts, experts - self._left(site), site.routing_groups, self.choose.exhaustive, errors
-        )
-        return survivors(experts, dropped), steps
+    @property
+    @override
+    def skipping_over(self) -> int:
+        return self.skipping_batches if self.skipping == "measure" else 0
 
     @override
     def config(

@@ -15,7 +15,7 @@ from growc.anatomy.replicas import VECTORS, Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
 from growc.operators import experts, routers
 from growc.operators.allocation import Allocation, Explicit, Greedy, Measured, Sampling, Uniform, allocate
-from growc.operators.claims import Moments, Paper, Preserves, Problem
+from growc.operators.claims import FreeTopK, Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.example import Example
 from growc.operators.experts import Experts
@@ -194,8 +194,16 @@ class ExpertUpcycling(Operator):
 
     @property
     @override
-    def duplicates(self) -> bool:
-        return self.top_k == "fixed"
+    def free_top_k(self) -> FreeTopK | None:
+        if self.top_k == "scale":
+            return None
+        same = isinstance(self.experts, experts.Copy | experts.Shuffle)
+        tied = isinstance(self.router, routers.Copy)
+        return FreeTopK(
+            alone=self.routing == "free" and same and tied and not self.router.bias_noise,
+            apart="" if tied else f"router {self.router.init}",
+            sizes_known=isinstance(self.measure, Greedy | None),
+        )
 
     @property
     @override

@@ -29,6 +29,7 @@ class ReleaseSiblings(Operator):
     """
 
     op: ClassVar = "release_siblings"
+    releases: ClassVar = True
     site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
 

@@ -33,7 +33,6 @@ from growc.model.inspect import head_of
 from growc.nn.duplicates import as_duplicated
 from growc.nn.released import as_released
 from growc.operators.claims import Moments
-from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.matching import ByActivations
 from growc.operators.means import Domains, MeanTokens, domain, mean_token
 from growc.operators.measures import Ranking
@@ -118,8 +117,7 @@ def allocate(
         case None:
             return by_scores(planned, {})
         case ByReconstruction() as how:
-            assert isinstance(planned.operator, ExpertPruning)
-            return pruned(planned, how, planned.operator, model, batches(how.batches), place.device)
+            return pruned(planned, how, model, batches(how.batches), place.device)
         case ByActivations() as how:
             models = [parent.model for parent in parents]
             units = unit_orders(models, planned.networks, batches(how.batches), place.device)
@@ -169,14 +167,11 @@ def skipping(
     place: Place,
 ) -> Skipping | None:
     """What dynamic skipping would do to the pruned model, if its operator asks."""
-    match planned.operator:
-        case ExpertPruning(skipping="measure") as operator:
-            layers = {site.layer for site in planned.sites}
-            sites = tuple(site for site in graph.moe if site.layer in layers)
-            parts = batches(operator.skipping_batches)
-            return measure_skipping(model, sites, parts, place.windows, place.device)
-        case _:
-            return None
+    if not planned.operator.skipping_over:
+        return None
+    layers = {site.layer for site in planned.sites}
+    sites = tuple(site for site in graph.moe if site.layer in layers)
+    return measure_skipping(model, sites, batches(planned.operator.skipping_over), place.windows, place.device)
 
 
 def apply(

@@ -36,7 +36,6 @@ from growc.growth.graph import State as Start
 from growc.growth.rewrite import Rewrite
 from growc.model import inspect
 from growc.model.build import canonical
-from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
 from growc.run.copies import windows
 from growc.run.export import save_checkpoint, sibling_cosines
@@ -195,12 +194,12 @@ class Runner:
             parents = [growing.Parent(model, state), *others]
             decision = self._decision(node, index, planned, parents, place)
             replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
-            law = index == 0 and planned.operator.duplicates
+            law = index == 0 and planned.operator.free_top_k
             if law and (prediction := growing.predict(model, graph, replicas, place)):
                 result["predicted_val_losses"] = prediction.losses.tolist()
                 result["k_eff"] = prediction.k_eff
                 self._say(node.name, prediction_says(float(before.mean()), prediction))
-            if isinstance(planned.operator, ReleaseSiblings):
+            if planned.operator.releases:
                 dry = growing.dry_run(model, planned.mixtures, place)
                 result["dry_run"] = {"val_losses": dry.losses.tolist(), "collisions": dry.collisions}
                 self._say(node.name, dry_run_says(float(before.mean()), dry))
