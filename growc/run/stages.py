@@ -34,6 +34,7 @@ from growc.growth.decision import Decision
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode, described
 from growc.growth.graph import State as Start
 from growc.growth.rewrite import Rewrite
+from growc.measures.calibration import Parent
 from growc.model import inspect
 from growc.model.build import canonical
 from growc.run import grow as growing
@@ -181,7 +182,7 @@ class Runner:
         place = Place(self.layout, self.device, training.precision.compute, training.seed, self.windows, self.kernels)
         before = validation_losses(model, self.windows, self.device)
         result: dict[str, Any] = {"val_losses_before": before.tolist(), "operators": []}
-        others, of_others = list[growing.Parent](), dict[str, list[float]]()
+        others, of_others = list[Parent](), dict[str, list[float]]()
         for start in node.others:
             others.append(self._other(node, start))
             losses = validation_losses(others[-1].model, self.windows, self.device)
@@ -191,7 +192,7 @@ class Runner:
             result["val_losses_of_others"] = of_others
         for index, rewrite in enumerate(node.rewrites):
             planned = growing.replan(rewrite, graph)
-            parents = [growing.Parent(model, state), *others]
+            parents = [Parent(model, state), *others]
             decision = self._decision(node, index, planned, parents, place)
             replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
             law = index == 0 and planned.operator.free_top_k
@@ -235,19 +236,17 @@ class Runner:
             )
         self._finish(node, model, graph, state, 0, result)
 
-    def _other(self, node: GrowNode, start: Start) -> growing.Parent:
+    def _other(self, node: GrowNode, start: Start) -> Parent:
         """A further model that is mixed; nothing else holds it."""
         model, _, state = self._load(self._start_of(node, start), node.training)
-        return growing.Parent(model, state, partial(self._batches, node, self.graph.part(start)))
+        return Parent(model, state, partial(self._batches, node, self.graph.part(start)))
 
-    def _decision(
-        self, node: GrowNode, index: int, planned: Rewrite, parents: list[growing.Parent], place: Place
-    ) -> Decision:
+    def _decision(self, node: GrowNode, index: int, planned: Rewrite, parents: list[Parent], place: Place) -> Decision:
         """Made once: a growth that is done again reads what the journal says."""
         for event in events(self.folder.journal, "decision"):
             if event["key"] == node.key and event["index"] == index:
                 return Decision.read(event)
-        decision = growing.allocate(planned, parents, lambda count: self._calibration(node, count), place)
+        decision = growing.decide(planned, parents, lambda count: self._calibration(node, count), place)
         self._log("decision", node.name, key=node.key, index=index, op=decision.op, **decision.record())
         return decision
 

@@ -25,6 +25,7 @@ from growc.engine.distribute import build_model, local, named_state
 from growc.engine.layout import Layout
 from growc.engine.optimizer import build_optimizer, get_state, set_rate, set_state
 from growc.growth.rewrite import Rewrite, rewrite
+from growc.measures.calibration import Parent
 from growc.model import inspect
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator, routers
@@ -76,7 +77,7 @@ def test_b8_grown_tensors_are_in_the_optimizer_of_the_next_stage(alone: None, tm
     windows: Any = None
     place = growing.Place(Layout(1, 1), torch.device("cpu"), "fp32", 0, windows)
     decision = growing.Decision("expert_upcycling", {s.layer: planned.operator.allocate(s) for s in planned.mixtures})
-    grown, _, moments = growing.apply(planned, decision, [growing.Parent(model, state)], place)
+    grown, _, moments = growing.apply(planned, decision, [Parent(model, state)], place)
     named: dict[str, nn.Parameter] = dict(grown.named_parameters())
     assert moments.keys() == named.keys()
     assert all(m.shape == named[n].shape for n, entry in moments.items() for k, m in entry.items() if k != "step")
@@ -359,10 +360,10 @@ def test_b7_the_second_growth_scores_fresh_copies_by_their_own_gradients(alone: 
     place = growing.Place(Layout(1, 1), torch.device("cpu"), "fp32", 0, windows)
     allocation = {"rule": "greedy", "score": score, "cap": 3, "batches": 2}
     planned = _planned(allocation=allocation)
-    decision = growing.allocate(planned, [growing.Parent(model, {})], lambda _: ids, place)
-    grown, graph, state = growing.apply(planned, decision, [growing.Parent(model, {})], place)
+    decision = growing.decide(planned, [Parent(model, {})], lambda _: ids, place)
+    grown, graph, state = growing.apply(planned, decision, [Parent(model, {})], place)
     again = growing.replan(planned, graph)
-    second = growing.allocate(again, [growing.Parent(grown, state)], lambda _: ids, place)
+    second = growing.decide(again, [Parent(grown, state)], lambda _: ids, place)
     for layer, scores in second.scores.items():
         before, siblings = decision.scores[layer], order(decision.replicas[layer])
         copied = [expert for expert, r in enumerate(decision.replicas[layer]) if r > 1]
