@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
@@ -12,17 +12,17 @@ from growc.anatomy.grown_format import config_with, groups_of
 from growc.anatomy.matches import Match, OfMixture
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import VECTORS, Replicas
-from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.measures import Measure
-from growc.operators.mixtures import refusals
+from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
 from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, lowest, survivors
 from growc.programs import Deferred, Expr, Source, Take
 
 
-class ExpertPruning(Operator):
+class ExpertPruning(OnMixtures):
     """Drop whole experts of every layer, those without which its output changes least (arXiv 2402.14800).
 
     Survivors keep their weights, router rows, selection bias and moments, and the top-K stays: the router's own rule
@@ -34,7 +34,6 @@ class ExpertPruning(Operator):
     """
 
     op: ClassVar = "expert_pruning"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2402.14800", "Not All Experts are Equal: Expert Pruning and Skipping", 2024)
 
     keep: int | None = Field(default=None, ge=1, description="experts that stay in every layer; give this or drop")
@@ -42,9 +41,6 @@ class ExpertPruning(Operator):
         default=None, ge=0, description="experts that go from every layer; 0 with skipping measures that alone"
     )
     choose: Choice = Field(default=ByReconstruction(), description="which experts stay")
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers to prune, counted from 0"
-    )
     skipping: Literal["off", "measure"] = Field(
         default="off",
         description="measure: report, for the pruned model, each layer's beta, the share of expert calls that dynamic "
@@ -55,10 +51,7 @@ class ExpertPruning(Operator):
     )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         given = [name for name in ("keep", "drop") if getattr(self, name) is not None]
         if isinstance(self.choose, ByName):
             if given:
@@ -148,10 +141,6 @@ class ExpertPruning(Operator):
             case _:
                 assert self.drop is not None
                 return site.num_experts - self.drop
-
-    @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return tuple(s for s in model.moe if self.layers == "all" or s.layer in self.layers)
 
     @override
     def preserves(self, model: ModelGraph) -> Preserves:

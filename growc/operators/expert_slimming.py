@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
@@ -13,17 +13,17 @@ from growc.anatomy.grown_format import config_with, groups_of, releasing
 from growc.anatomy.matches import Expert, Match, SharedExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import KeptUnits, Replicas
-from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.measures import Measure
-from growc.operators.mixtures import refusals
+from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
 from growc.operators.sensitivity import BySensitivity, best_units, by_expert
 from growc.programs import Deferred, Expr, Pick, Source, Take
 
 
-class ExpertSlimming(Operator):
+class ExpertSlimming(OnMixtures):
     """Keep every expert and the most sensitive of its intermediate units (SlimMoE, arXiv 2506.18349).
 
     An expert keeps the same units of gate, up and down, and of their biases; every expert has a choice of its own, and
@@ -34,20 +34,13 @@ class ExpertSlimming(Operator):
     """
 
     op: ClassVar = "expert_slimming"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2506.18349", "SlimMoE", 2025)
 
     share: float = Field(gt=0, le=1, description="share of the intermediate units of every expert that stays")
     choose: BySensitivity = Field(default=BySensitivity(), description="which units stay")
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers to slim, counted from 0"
-    )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if releasing(model.config):
             yield Problem(
                 "GROW342",
@@ -79,8 +72,7 @@ class ExpertSlimming(Operator):
 
     @override
     def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        slim = (s for s in model.moe if self.layers == "all" or s.layer in self.layers)
-        return tuple(replace(site, shared=_shared(site, model)) for site in slim)
+        return tuple(replace(site, shared=_shared(site, model)) for site in super().sites(model))
 
     @override
     def preserves(self, model: ModelGraph) -> Preserves:

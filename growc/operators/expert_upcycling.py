@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
@@ -12,7 +12,7 @@ from growc.anatomy.grown_format import grown_config, releasing, routes_exclusive
 from growc.anatomy.matches import Expert, Match, OfMixture, SelectionBias
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import VECTORS, Replicas
-from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
 from growc.operators import experts, routers
 from growc.operators.allocation import Allocation, Explicit, Greedy, Measured, Sampling, Uniform, allocate
 from growc.operators.claims import FreeTopK, Moments, Paper, Preserves, Problem
@@ -20,14 +20,14 @@ from growc.operators.copies_rate import CopiesRate
 from growc.operators.example import Example
 from growc.operators.experts import Experts
 from growc.operators.initialisation import Slots
-from growc.operators.mixtures import refusals
+from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
 from growc.operators.routers import Router
 from growc.operators.state import STATES, OptimizerState, StateScale, moments
 from growc.programs import Deferred, Divide, Expr, Scale, Source, Vector
 
 
-class ExpertUpcycling(Operator):
+class ExpertUpcycling(OnMixtures):
     """Grow E experts to factor * E by replication, top-K unchanged (arXiv 2604.19835, Definition 3.1).
 
     Slot (i, c), c = 1..r_i, gets a copy of expert i and of its router row. With `routing: free` the router's ordinary
@@ -38,7 +38,6 @@ class ExpertUpcycling(Operator):
     """
 
     op: ClassVar = "expert_upcycling"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
     initialisations: ClassVar = {
         "experts": ("experts", experts.EXPERT_INITS),
@@ -59,9 +58,6 @@ class ExpertUpcycling(Operator):
     allocation: Allocation = Field(default=Uniform(), description="how many copies each expert gets")
     experts: Experts = Field(default=experts.Copy(), description="how the copies' expert weights start")
     router: Router = Field(default=routers.Split(), description="how the router's new rows and biases start")
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers to grow, counted from 0"
-    )
     optimizer_state: OptimizerState = Field(default="gradient", description=STATES)
     state_scale: StateScale = Field(default=StateScale(), description="factors for optimizer_state: scale")
     copies_lr: CopiesRate | None = Field(
@@ -69,10 +65,7 @@ class ExpertUpcycling(Operator):
     )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if isinstance(self.allocation, (Greedy, Sampling)) and self.allocation.cap < self.factor - 1:
             yield Problem(
                 "GROW303",
@@ -171,10 +164,6 @@ class ExpertUpcycling(Operator):
                     f"let the replicas of every {size} experts in a row sum to {self.factor * size}",
                     ("allocation", "replicas"),
                 )
-
-    @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return tuple(s for s in model.moe if self.layers == "all" or s.layer in self.layers)
 
     @override
     def preserves(self, model: ModelGraph) -> Preserves:

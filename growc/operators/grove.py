@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
@@ -12,15 +12,14 @@ from growc.anatomy.grown_format import ADJUGATE_WIDTH, ADJUGATES, with_modules
 from growc.anatomy.matches import Adjugate, Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
-from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.mixtures import refusals
-from growc.operators.operator import Operator
+from growc.operators.on_mixtures import OnMixtures
 from growc.programs import Expr, Init, Source
 
 
-class Grove(Operator):
+class Grove(OnMixtures):
     """Every `group_size` neighbouring experts share an adjugate expert A_j beside them; all else stays as it is.
 
     y = sum_{i in S} w_i E_i(x) + scale * sum_{j hit by S} (sum_{i in S, i in group j} w_i) A_j(x), where S are the
@@ -36,7 +35,6 @@ class Grove(Operator):
     """
 
     op: ClassVar = "grove"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2508.07785", "Grove MoE", 2025)
 
     group_size: int = Field(default=2, ge=1, description="neighbouring experts that share an adjugate")
@@ -50,15 +48,9 @@ class Grove(Operator):
     std: float = Field(
         default=0.02, gt=0, le=100, description="standard deviation of what leads into an adjugate's units"
     )
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers that get adjugates, counted from 0; all: those with experts"
-    )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if self.scale > 1 / self.group_size:
             message = f"adjugates of groups of {self.group_size} are scaled by at most {1 / self.group_size:g}"
             yield Problem("GROW361", message, "the published model has 0.05", ("scale",))
@@ -71,10 +63,6 @@ class Grove(Operator):
                 message = f"the {site.num_experts} experts of {site.block} do not divide into {self.group_size}s"
                 yield Problem("GROW360", message, "choose a divisor of the number of experts", ("group_size",))
                 return
-
-    @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return tuple(site for site in model.moe if self.layers == "all" or site.layer in self.layers)
 
     @override
     def preserves(self, model: ModelGraph) -> Preserves:

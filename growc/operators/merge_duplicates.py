@@ -12,15 +12,14 @@ from growc.anatomy.grown_format import config_with, groups_of
 from growc.anatomy.matches import Expert, Match, OfMixture, SelectionBias
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
-from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.mixtures import refusals
-from growc.operators.operator import Operator
+from growc.operators.on_mixtures import OnMixtures
 from growc.programs import Expr, Merge, Scale, Source, Take
 
 
-class MergeDuplicates(Operator):
+class MergeDuplicates(OnMixtures):
     """Merge every group of siblings into one expert: weights and router rows are their mean, gradients their sum.
 
     While siblings are what the growth made of them, this gives back its source bit for bit: the mean is computed as the
@@ -30,7 +29,6 @@ class MergeDuplicates(Operator):
     """
 
     op: ClassVar = "merge_duplicates"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
 
     factor: int | None = Field(
@@ -45,9 +43,6 @@ class MergeDuplicates(Operator):
     top_k: Literal["fixed", "scale"] = Field(
         default="fixed", description="scale: the top-K is divided by factor again, which undoes a growth that scaled it"
     )
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers to merge, counted from 0; all: those that have siblings"
-    )
     optimizer_state: Literal["gradient", "consistent", "copy", "reset_copies", "reset"] = Field(
         default="gradient",
         description="that of the growth which is undone. gradient: first moments are summed, second ones summed times "
@@ -56,10 +51,7 @@ class MergeDuplicates(Operator):
     )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         told = [name for name in ("factor", "replicas") if getattr(self, name) is not None]
         if len(told) == 2:
             yield Problem("GROW323", "factor and replicas both say who siblings are", "give one of them", ("replicas",))
