@@ -26,8 +26,8 @@ from growc.diagnostics import fail
 from growc.engine.balance import Load
 from growc.engine.distribute import build_model, named_state
 from growc.engine.layout import Layout
+from growc.engine.learning_rate import stable_step
 from growc.engine.losses import ready_head, validation_losses
-from growc.engine.schedules import stable_step
 from growc.files.atomic import write_json
 from growc.files.beside import TRAINING
 from growc.growth.decision import Decision
@@ -38,7 +38,6 @@ from growc.measures.calibration import Parent
 from growc.model import inspect
 from growc.model.build import canonical
 from growc.run import grow as growing
-from growc.run.copies import windows
 from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
 from growc.run.grow import Place, Windows
@@ -154,7 +153,7 @@ class Runner:
         past = growths(self.graph, self.folder, node)
         state = train(
             node, model, graph, state, self.corpus.part(node.data), self.windows, metrics, hooks,
-            copies=windows(past), start=start, offset=self._offset(node, node.data), device=self.device,
+            past=past, start=start, offset=self._offset(node, node.data), device=self.device,
             compiled=self.kernels.compile,
         )  # fmt: skip
         if releasing(graph.config):
