@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import growc
+from growc.anatomy.matches import Match
 from growc.files.versions import MEANING, SAYS_ONLY
 from growc.operators import OPERATORS, operator
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.target import Target
 from growc.programs import Expr, Scale
 from tests.battery.golden import changed, recorded
 
@@ -27,8 +27,8 @@ def test_what_an_operator_makes_changes_with_a_version_only(op: str) -> None:
 def test_another_weight_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = ExpertUpcycling.weight
 
-    def other(self: ExpertUpcycling, target: Target) -> Expr:
-        return Scale(weight(self, target), 1 + 1e-6)
+    def other(self: ExpertUpcycling, tensor: Match) -> Expr:
+        return Scale(weight(self, tensor), 1 + 1e-6)
 
     monkeypatch.setattr(ExpertUpcycling, "weight", other)
     assert changed("expert_upcycling")

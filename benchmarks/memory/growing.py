@@ -40,6 +40,7 @@ from growc.engine.layout import Layout
 from growc.engine.optimizer import TYPES
 from growc.growth.decision import by_scores
 from growc.growth.rewrite import Rewrite
+from growc.measures.calibration import Parent
 from growc.programs import Divide, Expr, Source, Take
 from growc.run import grow
 from growc.spec.training import FloatType
@@ -71,7 +72,7 @@ def growth(planned: Rewrite, layout: Layout, kept_in: FloatType = "fp32") -> Gro
         }
         start = alive.now
         place = grow.Place(layout, cpu, "bf16", 0, np.empty((0, 0), dtype=np.int64))
-        grown, _, moments = grow.apply(planned, by_scores(planned, {}), [grow.Parent(model, state)], place)
+        grown, _, moments = grow.apply(planned, by_scores(planned, {}), [Parent(model, state)], place)
         assert moments.keys() == dict(grown.named_parameters()).keys()
         before, after = (sum(local(p).numel() for p in each.parameters()) for each in (model, grown))
     return Growth(before, after, start, alive.most)

@@ -56,7 +56,7 @@ class Growc(Loop):
         self.state = train(
             replace(self.node, steps=steps + 1), self.model, self.node.before, self.state, self.tokens,
             self.tokens.windows(8, 1), self.folder / "metrics.jsonl", hooks,
-            copies={}, compiled=False, start=0, offset=self.done, device=self.device,
+            past=(), compiled=False, start=0, offset=self.done, device=self.device,
         )  # fmt: skip
         self.done += steps + 1
         return [after - before for before, after in itertools.pairwise(ends)]

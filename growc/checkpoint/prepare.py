@@ -52,7 +52,6 @@ from growc.growth.rewrite import Rewrite, core_seconds, refusals, rewrite
 from growc.model import ModelSource, inspect
 from growc.model.source import CONFIG, from_folder, named, read_config
 from growc.model.whole import text_of
-from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.measures import needs
 from growc.operators.work import spoken
 from growc.plan.render import TOLD_FROM
@@ -166,7 +165,7 @@ def _refuse_gradients(node: GrowNode) -> None:
         operator = planned.operator
         measure = operator.measure
         field, lacking = "skipping", "what skipping would do is measured by running the model"
-        if not (isinstance(operator, ExpertPruning) and operator.skipping == "measure"):
+        if not operator.skipping_over:
             field = next((name for name, value in operator if value == measure), "")
             lacking = needs(measure) if measure is not None else None
         if lacking:

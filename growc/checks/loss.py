@@ -18,10 +18,6 @@ from growc.model.kept import keep
 from growc.nn.duplicates import as_duplicated
 from growc.operators import Operator
 from growc.operators.claims import Preserves
-from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.experts import Copy as Copied
-from growc.operators.experts import Shuffle
-from growc.operators.routers import Copy
 
 LOGIT_GAP = LOSS_GAP = 1e-9
 """What rounding of float64 may do to a twin's logits (of order one) and its loss in nats."""
@@ -141,11 +137,7 @@ def prove(twin: Twin, claim: Preserves) -> Proof:
 
 def obeys_law(operator: Operator) -> bool:
     """Whether free top-K over copies that compute what their source does is all that an operator does."""
-    match operator:
-        case ExpertUpcycling(routing="free", top_k="fixed", experts=Copied() | Shuffle(), router=Copy(bias_noise=0.0)):
-            return True
-        case _:
-            return False
+    return operator.free_top_k is not None and operator.free_top_k.alone
 
 
 def predicted(twin: Twin, ids: torch.Tensor) -> torch.Tensor:

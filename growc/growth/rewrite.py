@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from growc.anatomy.matches import Match
 from growc.anatomy.model_graph import ModelGraph, TensorInfo
 from growc.anatomy.replicas import VECTORS, KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
+from growc.growth.match_tensors import Growth, match_tensors
 from growc.model import inspect
 from growc.model.moe_class_search import resolve_moe
 from growc.operators import Operator
 from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.matching import order_of
-from growc.operators.target import Role, Target
 from growc.programs import Deferred, Expr, Source, bind, deferred_vectors, of_parent, reseeded
 
 
@@ -43,6 +44,12 @@ class Rewrite:
         """The tensors that programs may read: those of all parents."""
         models = (self.source, *(self.other for _ in range(1, self.parents)))
         return {of_parent(i, name): tensor for i, model in enumerate(models) for name, tensor in model.tensors.items()}
+
+    @property
+    def matches(self) -> dict[str, Match]:
+        """What every tensor of `grown` is to the operator, by name."""
+        found = matches(self.operator, self.source, self.grown, self.moe, self.parents)
+        return {match.name: match for match in found}
 
     @property
     def other(self) -> ModelGraph:
@@ -137,7 +144,7 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
     replicas = {site.layer: operator.allocate(site) for site in sites}
     moe = resolve_moe(source, operator.wants(source))
     grown = inspect(operator.config(source, replicas, moe), sequence_length)
-    wanted = list(targets(operator, source, grown, moe, parents))
+    wanted = list(matches(operator, source, grown, moe, parents))
 
     def own(expr: Expr | None) -> Expr | None:
         return None if expr is None else reseeded(expr, seed)
@@ -163,54 +170,12 @@ def other_of(operator: Operator, source: ModelGraph) -> ModelGraph:
     return source if config is source.config else inspect(config, source.cost.sequence_length)
 
 
-def targets(
+def matches(
     operator: Operator, source: ModelGraph, grown: ModelGraph, moe: ResolvedMoe | None, parents: int = 1
-) -> Iterator[Target]:
-    """What every tensor of `grown` is to the sites that `operator` grows; `moe` holds the mixtures that it wants."""
-    sites = operator.sites(source)
-    mixtures = tuple(site for site in sites if isinstance(site, MoeSite))
-    made = {site.layer: site for site in grown.moe}
-    dense = {made[site.layer]: site for site in sites if isinstance(site, FfnSite)}
-    order, other = operator.map_order(source, moe), other_of(operator, source)
-    networks = {} if other is source else {site.layer: site for site in other.ffn}
-    attention = {site.layer: site for site in source.attention}
-    projections = {f"{path}.{kind}" for s in source.attention for path in s.projections for kind in ("weight", "bias")}
-    grows = {site.layer for site in sites}
-    for name, tensor in grown.tensors.items():
-        aim = target(name, source, mixtures, parents)
-        for site, role in _roles(name, tuple(dense)):
-            aim = Target(name, tensor.shape, role, site, dense[site], order, parents)
-        if aim.role is Role.OTHER and name not in source.tensors:
-            aim = Target(name, tensor.shape, Role.ADDED, parents=parents)
-        mixture = next((m for m in grown.moe if m.layer in grows and name.rpartition(".")[0] == m.router), None)
-        before = attention.get(mixture.layer) if mixture else None
-        if aim.role is Role.EXPERT and networks:
-            assert aim.site is not None
-            aim = replace(aim, dense=networks[aim.site.layer], order=order)
-        projects, experts = name in projections, next((site.num_experts for site in source.moe), 0)
-        yield replace(aim, made=tensor.shape, mixture=mixture, attention=before, projects=projects, experts=experts)
-
-
-def target(name: str, source: ModelGraph, sites: tuple[MoeSite, ...], parents: int = 1) -> Target:
-    """What the tensor called `name` is to the mixtures that grow."""
-    shape = source.tensors[name].shape if name in source.tensors else ()
-    for site, role in _roles(name, sites):
-        return Target(name, shape, role, site, parents=parents)
-    return Target(name, shape, parents=parents)
-
-
-def _roles(name: str, sites: tuple[MoeSite, ...]) -> Iterator[tuple[MoeSite, Role]]:
-    for site in sites:
-        if name in site.expert_tensors:
-            yield site, Role.EXPERT
-        elif name in site.router_rows:
-            yield site, Role.ROUTER
-        elif name == site.selection_bias:
-            yield site, Role.SELECTION_BIAS
-        elif name in site.per_expert:
-            yield site, Role.PER_EXPERT
-        elif any(name in (*ffn.into, ffn.back) for ffn in site.shared):
-            yield site, Role.SHARED
+) -> Iterator[Match]:
+    """What every tensor of `grown` is to `operator`; `moe` holds the mixtures that it wants."""
+    order = operator.map_order(source, moe)
+    return match_tensors(Growth(source, grown, operator.sites(source), other_of(operator, source), order, parents))
 
 
 def unchanged(rewrite: Rewrite, name: str) -> bool:
@@ -220,5 +185,4 @@ def unchanged(rewrite: Rewrite, name: str) -> bool:
 
 def core_seconds(rewrite: Rewrite) -> float:
     """How long one core takes to compute the grown tensors, as predicted from their shapes."""
-    wanted = targets(rewrite.operator, rewrite.source, rewrite.grown, rewrite.moe, rewrite.parents)
-    return sum(map(rewrite.operator.seconds, wanted))
+    return sum(map(rewrite.operator.seconds, rewrite.matches.values()))

@@ -17,14 +17,12 @@ from growc.engine.distribute import reshard
 from growc.growth.decision import Decision
 from growc.growth.rewrite import Rewrite
 from growc.nn.pruned import without
-from growc.operators.expert_pruning import ExpertPruning
-from growc.operators.selection import ByReconstruction, Dropped
+from growc.operators.selection import ByReconstruction, Dropped, search, survivors
 
 
 def pruned(
     planned: Rewrite,
     how: ByReconstruction,
-    operator: ExpertPruning,
     model: PreTrainedModel,
     batches: list[Tensor],
     device: torch.device,
@@ -34,7 +32,6 @@ def pruned(
     Args:
         planned: the growth step.
         how: of its operator.
-        operator: prunes.
         model: the source, laid out over the ranks.
         batches: this rank's share of the calibration batches, each of shape (sequences, sequence_length + 1).
         device: of this rank.
@@ -46,12 +43,16 @@ def pruned(
     with ExitStack() as earlier, torch.no_grad():
         for site in planned.mixtures:
             found = _Reconstruction(model, site, batches, device)
-            replicas[site.layer], errors[site.layer] = operator.search(site, found.errors)
+            experts, left = site.num_experts, sum(planned.operator.allocate(site))
+            dropped, errors[site.layer] = search(
+                experts, experts - left, site.routing_groups, how.exhaustive, found.errors
+            )
+            replicas[site.layer] = survivors(experts, dropped)
             if how.progressive:
                 gone = [expert for expert, stays in enumerate(replicas[site.layer]) if not stays]
                 earlier.enter_context(without(model.get_submodule(site.rule), gone))
     model.train(was_training)
-    return Decision(operator.op, replicas, errors)
+    return Decision(planned.operator.op, replicas, errors)
 
 
 class _Reconstruction:

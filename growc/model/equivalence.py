@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from growc.anatomy.matches import NewExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.sites import FfnSite, MoeSite
 from growc.diagnostics import GrowcError
@@ -34,12 +35,16 @@ def computes_the_same(
     pairs = [(site, network) for network in networks for site in held.moe if site.layer == network.layer]
     if len(pairs) != len(networks) or not _same_elsewhere(dense, held, pairs):
         return False
+
+    def as_new(name: str, drawn: Tensor, site: MoeSite, network: FfnSite) -> NewExpert:
+        return NewExpert(name, tuple(drawn.shape), dense, 1, site, network, order)
+
     try:
         source, target = draw(dense.config, seed=0), draw(held.config, seed=1)
         state, drawn = source.state_dict(), target.state_dict()
         made = {name: (site, network) for site, network in pairs for name in _new(site)}
         target.load_state_dict(
-            {name: _value(name, value, *made[name], state, order) if name in made else state[name]
+            {name: _value(as_new(name, value, *made[name]), value, state) if name in made else state[name]
              for name, value in drawn.items()}
         )  # fmt: skip
         ids = tokens(dense.config["vocab_size"], 2, LENGTH)
@@ -70,11 +75,9 @@ def _same_elsewhere(dense: ModelGraph, held: ModelGraph, pairs: list[tuple[MoeSi
     return before == after and biases[0] == biases[1]
 
 
-def _value(
-    name: str, drawn: Tensor, site: MoeSite, network: FfnSite, state: Mapping[str, Tensor], order: tuple[int, ...]
-) -> Tensor:
+def _value(tensor: NewExpert, drawn: Tensor, state: Mapping[str, Tensor]) -> Tensor:
     """A tensor of the mixture: the network in every expert, or a router's random rows."""
-    if name not in site.expert_tensors:
-        return torch.zeros_like(drawn) if name == site.selection_bias else drawn
-    how = as_experts(name, tuple(drawn.shape), site, network, order)
+    if tensor.name not in tensor.site.expert_tensors:
+        return torch.zeros_like(drawn) if tensor.name == tensor.site.selection_bias else drawn
+    how = as_experts(tensor)
     return fused([state[part.name] for part in how.parts], how).expand_as(drawn)

@@ -9,13 +9,13 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import ATTENTION_EXPERTS, with_modules
+from growc.anatomy.matches import AttentionExpert, Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import AttentionSite, Gates, ResolvedMoe
 from growc.operators.branches import BranchExperts
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.target import Role, Target
 from growc.programs import Expr, Source, of_parent
 
 
@@ -75,28 +75,26 @@ class Bam(BranchExperts):
         return {inside: {"kind": ATTENTION_EXPERTS, "experts": self.experts, "shared": shared}}
 
     @override
-    def added(self, target: Target) -> Expr:
-        branch = _of_branch(target)
-        return Source(branch) if branch else self.router.rows(target.shape, target.name)
+    def added(self, tensor: Match) -> Expr:
+        branch = _of_branch(tensor)
+        return Source(branch) if branch else self.router.rows(tensor.shape, tensor.name)
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        branch = _of_branch(target)
-        return Source(branch) if branch else super().gradient(target)
+    def gradient(self, tensor: Match) -> Expr:
+        branch = _of_branch(tensor)
+        return Source(branch) if branch else super().gradient(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        branch = _of_branch(target)
+    def moments(self, tensor: Match) -> Moments:
+        branch = _of_branch(tensor)
         if branch and self.optimizer_state == "gradient":
             return Moments(Source(branch), Source(branch), keep_step=True)
-        return super().moments(target)
+        return super().moments(tensor)
 
 
-def _of_branch(target: Target) -> str | None:
+def _of_branch(tensor: Match) -> str | None:
     """What a tensor of an attention expert is called in programs, where it comes from; None for all others."""
-    attention, _, inside = target.name.partition(".experts.")
-    number, _, name = inside.partition(".")
-    return of_parent(int(number), f"{attention}.{name}") if target.role is Role.ADDED and name else None
+    return of_parent(tensor.expert, tensor.origin) if isinstance(tensor, AttentionExpert) else None
 
 
 def _attention(model: ModelGraph, layer: int) -> list[AttentionSite]:

@@ -8,12 +8,12 @@ from typing import ClassVar, Self
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.matches import Kept, Match, NewExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.operators.ancestry import Ancestry
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
-from growc.operators.target import Role, Target
 from growc.programs import Concat, Expr, Init, Mean, Source, from_parent, of_parent
 
 
@@ -38,50 +38,47 @@ class BranchExperts(DenseToMoe):
     def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.NOT
 
-    def shared(self, target: Target) -> Expr:
+    def shared(self, tensor: Kept) -> Expr:
         """A tensor that all experts share: the unweighted mean over the branches, if an operator says nothing else."""
-        return mean(target)
+        return mean(tensor)
 
     @override
-    def copies(self, target: Target) -> Expr:
-        rows = tuple(self.branch(target, parent) for parent in self.branches(target))
+    def copies(self, tensor: NewExpert) -> Expr:
+        rows = tuple(self.branch(tensor, parent) for parent in self.branches(tensor))
         return Concat(rows, (1,) * len(rows))
 
-    def branches(self, target: Target) -> range:
+    def branches(self, tensor: Match) -> range:
         """The numbers of the states that give an expert each: all of them, if an operator says nothing else."""
-        return range(target.parents)
+        return range(tensor.parents)
 
-    def branch(self, target: Target, parent: int) -> Expr:
+    def branch(self, tensor: NewExpert, parent: int) -> Expr:
         """The one row of an expert tensor that holds the network of the branch numbered `parent`."""
-        assert target.dense is not None
-        assert target.site is not None
-        whole = as_experts(target.name, target.shape, target.site, target.dense, target.order)
-        return from_parent(parent, whole)
+        return from_parent(parent, as_experts(tensor))
 
     @override
-    def weight(self, target: Target) -> Expr:
-        return self.shared(target) if target.role is Role.OTHER else super().weight(target)
+    def weight(self, tensor: Match) -> Expr:
+        return self.shared(tensor) if isinstance(tensor, Kept) else super().weight(tensor)
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        match target.role:
-            case Role.OTHER:
-                return self.shared(target)
-            case Role.EXPERT:
-                return self.copies(target)
+    def gradient(self, tensor: Match) -> Expr:
+        match tensor:
+            case Kept():
+                return self.shared(tensor)
+            case NewExpert():
+                return self.copies(tensor)
             case _:
-                return Init(target.shape, "zeros", 0.0, target.name)
+                return Init(tensor.shape, "zeros", 0.0, tensor.name)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        if target.role is Role.OTHER and self.optimizer_state != "reset":
-            return Moments(mean(target), mean(target), keep_step=True)
-        if target.role is Role.EXPERT and self.optimizer_state == "gradient":
-            return Moments(self.copies(target), self.copies(target), keep_step=True)
+    def moments(self, tensor: Match) -> Moments:
+        if isinstance(tensor, Kept) and self.optimizer_state != "reset":
+            return Moments(mean(tensor), mean(tensor), keep_step=True)
+        if isinstance(tensor, NewExpert) and self.optimizer_state == "gradient":
+            return Moments(self.copies(tensor), self.copies(tensor), keep_step=True)
         return Moments(None, None, keep_step=False)
 
 
-def mean(target: Target) -> Expr:
+def mean(tensor: Match) -> Expr:
     """The unweighted mean of the tensor over all branches."""
-    branches = tuple(Source(of_parent(parent, target.name)) for parent in range(target.parents))
-    return Mean(branches, (1 / target.parents,) * target.parents)
+    branches = tuple(Source(of_parent(parent, tensor.name)) for parent in range(tensor.parents))
+    return Mean(branches, (1 / tensor.parents,) * tensor.parents)

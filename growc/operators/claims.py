@@ -50,6 +50,20 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class FreeTopK:
+    """What plain top-K over copies makes of a growth: what the K_eff law speaks of (see `growc.nn.duplicates`).
+
+    `alone` says that nothing else changes what is computed, since copies compute what their source does. `apart` names
+    what sets siblings apart from the start, if anything does. With `sizes_known` it is known before anything is
+    measured how many copies there will be, if not of which expert.
+    """
+
+    alone: bool
+    apart: str
+    sizes_known: bool
+
+
+@dataclass(frozen=True)
 class Problem:
     """Why an operator cannot be applied to a model; `where` is the path of the offending value inside the operator."""
 

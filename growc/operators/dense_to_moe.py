@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from growc.anatomy.matches import Kept, Match, NewExpert, NewRouter, NewSelectionBias
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import VECTORS, Replicas
 from growc.anatomy.sites import FfnSite, Gates, MoeRequest, MoeSite, ResolvedMoe, SiteKind
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.operator import Operator
-from growc.operators.target import Role, Target
 from growc.programs import Divide, Expr, Init, Source, Take, squared
 
 
@@ -139,55 +139,52 @@ class FromDense(Operator):
         return dict(moe.config)
 
     @override
-    def weight(self, target: Target) -> Expr:
-        match target.role:
-            case Role.EXPERT:
-                return self.expert(target)
-            case Role.ROUTER:
-                return self.routed(target)
-            case Role.SELECTION_BIAS:
-                return Init(target.shape, "zeros", 0.0, target.name)
-            case Role.SHARED | Role.OTHER:
-                return Source(target.name)
-            case Role.ADDED | Role.PER_EXPERT:
-                return self.added(target)
+    def weight(self, tensor: Match) -> Expr:
+        match tensor:
+            case NewExpert():
+                return self.expert(tensor)
+            case NewRouter() if tensor.has_rows:
+                return self.routed(tensor)
+            case NewSelectionBias():
+                return Init(tensor.shape, "zeros", 0.0, tensor.name)
+            case Kept():
+                return Source(tensor.name)
+            case _:
+                return self.added(tensor)
 
-    def expert(self, target: Target) -> Expr:
+    def expert(self, tensor: NewExpert) -> Expr:
         """An expert tensor over those of the dense network: copies, if an operator says nothing else."""
-        return self.copies(target)
+        return self.copies(tensor)
 
-    def added(self, target: Target) -> Expr:
+    def added(self, tensor: Match) -> Expr:
         """A tensor that is neither the source's nor of the mixture's router and experts."""
-        raise NotImplementedError(target.name)
+        raise NotImplementedError(tensor.name)
 
     @abstractmethod
-    def routed(self, target: Target) -> Expr:
+    def routed(self, tensor: NewRouter) -> Expr:
         """The router's weight, or a bias of its logits."""
 
-    def copies(self, target: Target) -> Expr:
+    def copies(self, tensor: NewExpert) -> Expr:
         """The dense network in every slot."""
-        assert target.dense is not None
-        assert target.site is not None
-        whole = as_experts(target.name, target.shape, target.site, target.dense, target.order)
-        return Take(whole, VECTORS["order"]((self.experts,)))
+        return Take(as_experts(tensor), VECTORS["order"]((self.experts,)))
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        match target.role:
-            case Role.OTHER:
-                return Source(target.name)
-            case Role.EXPERT:
+    def gradient(self, tensor: Match) -> Expr:
+        match tensor:
+            case Kept():
+                return Source(tensor.name)
+            case NewExpert():
                 # The experts share the tokens evenly, before the router has learnt anything.
-                return Divide(self.copies(target), VECTORS["replicas"]((self.experts,)))
+                return Divide(self.copies(tensor), VECTORS["replicas"]((self.experts,)))
             case _:
-                return Init(target.shape, "zeros", 0.0, target.name)
+                return Init(tensor.shape, "zeros", 0.0, tensor.name)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        if target.role is Role.OTHER and self.optimizer_state != "reset":
-            return Moments(Source(target.name), Source(target.name), keep_step=True)
-        if target.role is Role.EXPERT and self.optimizer_state == "gradient":
-            gradient = self.gradient(target)
+    def moments(self, tensor: Match) -> Moments:
+        if isinstance(tensor, Kept) and self.optimizer_state != "reset":
+            return Moments(Source(tensor.name), Source(tensor.name), keep_step=True)
+        if isinstance(tensor, NewExpert) and self.optimizer_state == "gradient":
+            gradient = self.gradient(tensor)
             return Moments(gradient, squared(gradient), keep_step=True)
         return Moments(None, None, keep_step=False)
 
@@ -198,10 +195,10 @@ class DenseToMoe(FromDense):
     router: FreshRouter = Field(default=FreshRouter(), description="how the router starts")
 
     @override
-    def routed(self, target: Target) -> Expr:
-        if len(target.shape) == 1:
-            return Init(target.shape, "zeros", 0.0, target.name)
-        return self.router.rows(target.shape, target.name)
+    def routed(self, tensor: NewRouter) -> Expr:
+        if len(tensor.shape) == 1:
+            return Init(tensor.shape, "zeros", 0.0, tensor.name)
+        return self.router.rows(tensor.shape, tensor.name)
 
 
 def _dense(model: ModelGraph) -> tuple[FfnSite, ...]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import DELTAS, EXPERTS, RENORMALISED, TOP_K, shares_weights, with_modules
+from growc.anatomy.matches import Match, NewExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import FfnSite, MoeRequest, ResolvedMoe
@@ -17,7 +18,6 @@ from growc.operators.claims import Paper, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.example import Example
 from growc.operators.sharing import sharing
-from growc.operators.target import Role, Target
 from growc.programs import Expr, Init
 
 
@@ -33,16 +33,16 @@ class Sparse(BaseModel):
         description="entries of a matrix for each free one of an expert: 10 frees 10 % of them",
     )
 
-    def added(self, target: Target) -> Expr:
+    def added(self, tensor: Match) -> Expr:
         """The places of the free entries."""
-        return Init(target.shape, "below", float(self.every), target.name)
+        return Init(tensor.shape, "below", float(self.every), tensor.name)
 
-    def expert(self, target: Target) -> Expr:
+    def expert(self, tensor: Match) -> Expr:
         """The values at these places."""
-        return Init(target.shape, "zeros", 0.0, target.name)
+        return Init(tensor.shape, "zeros", 0.0, tensor.name)
 
-    def closed(self, target: Target) -> bool:  # noqa: ARG002, nothing stands behind a zero
-        """Whether the target has no gradient at first."""
+    def closed(self, tensor: Match) -> bool:  # noqa: ARG002, nothing stands behind a zero
+        """Whether the tensor has no gradient at first."""
         return False
 
     def parameters(self) -> dict[str, int]:
@@ -58,19 +58,19 @@ class LowRank(BaseModel):
     rank: int = Field(default=4, ge=1, description="rank of an expert's deltas")
     std: float = Field(default=0.02, gt=0, le=100, description="standard deviation of the inner matrices")
 
-    def added(self, target: Target) -> Expr:
+    def added(self, tensor: Match) -> Expr:
         """There is nothing but the two matrices."""
-        raise AssertionError(target.name)
+        raise AssertionError(tensor.name)
 
-    def expert(self, target: Target) -> Expr:
+    def expert(self, tensor: Match) -> Expr:
         """One of the two matrices."""
-        if self.closed(target):
-            return Init(target.shape, "normal", self.std, target.name)
-        return Init(target.shape, "zeros", 0.0, target.name)
+        if self.closed(tensor):
+            return Init(tensor.shape, "normal", self.std, tensor.name)
+        return Init(tensor.shape, "zeros", 0.0, tensor.name)
 
-    def closed(self, target: Target) -> bool:
-        """Whether the target has no gradient at first: the inner matrices, behind outer ones of 0."""
-        return target.name.endswith("_inner")
+    def closed(self, tensor: Match) -> bool:
+        """Whether the tensor has no gradient at first: the inner matrices, behind outer ones of 0."""
+        return tensor.name.endswith("_inner")
 
     def parameters(self) -> dict[str, int]:
         """What `growc.nn.deltas` is told."""
@@ -128,23 +128,23 @@ class Ders(DenseToMoe):
         return {inside: {"kind": DELTAS, **names, **self.deltas.parameters()}}
 
     @override
-    def expert(self, target: Target) -> Expr:
-        return self.deltas.expert(target)
+    def expert(self, tensor: Match) -> Expr:
+        return self.deltas.expert(tensor)
 
     @override
-    def added(self, target: Target) -> Expr:
-        return self.deltas.added(target)
+    def added(self, tensor: Match) -> Expr:
+        return self.deltas.added(tensor)
 
     @override
-    def gradient(self, target: Target) -> Expr:
+    def gradient(self, tensor: Match) -> Expr:
         """What deltas will get is not known from the dense network's gradient alone; the base gets what it got."""
-        if target.role is Role.EXPERT:
-            return Init(target.shape, "zeros", 0.0, target.name)
-        return super().gradient(target)
+        if isinstance(tensor, NewExpert):
+            return Init(tensor.shape, "zeros", 0.0, tensor.name)
+        return super().gradient(tensor)
 
     @override
-    def closed(self, target: Target) -> bool:
-        return target.role is Role.EXPERT and self.deltas.closed(target)
+    def closed(self, tensor: Match) -> bool:
+        return isinstance(tensor, NewExpert) and self.deltas.closed(tensor)
 
 
 EXAMPLES = {

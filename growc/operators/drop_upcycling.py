@@ -8,12 +8,12 @@ from typing import ClassVar
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.matches import Match, NewExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.operators.claims import Paper, Preserves
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
 from growc.operators.example import Example
 from growc.operators.experts.expert_init import layout
-from growc.operators.target import Target
 from growc.operators.work import drawn
 from growc.programs import Apply, Expr, Init
 
@@ -40,20 +40,19 @@ class DropUpcycling(DenseToMoe):
         return Preserves.NOT
 
     @override
-    def expert(self, target: Target) -> Expr:
-        assert target.site is not None
-        units = next((unit for unit in target.site.units if unit.tensor == target.name), None)
+    def expert(self, tensor: NewExpert) -> Expr:
+        units = tensor.units
         if units is None:
-            return self.copies(target)
-        noise = Init(target.shape, "normal", 1.0, target.name)
+            return self.copies(tensor)
+        noise = Init(tensor.shape, "normal", 1.0, tensor.name)
         how = (*layout(units), ("fraction", self.ratio), ("fresh", "normal"), ("down", int(units.down)))
         if self.shared:
-            return Apply("drop_units", (self.copies(target), noise), how, f"{target.site.experts}/units")
-        return Apply("drop_units", (self.copies(target), noise), (*how, ("apart", 1)), f"{target.name}/units")
+            return Apply("drop_units", (self.copies(tensor), noise), how, f"{tensor.site.experts}/units")
+        return Apply("drop_units", (self.copies(tensor), noise), (*how, ("apart", 1)), f"{tensor.name}/units")
 
     @override
-    def seconds(self, target: Target) -> float:
-        return drawn(prod(target.shape)) if target.dense is not None else 0.0
+    def seconds(self, tensor: Match) -> float:
+        return drawn(prod(tensor.shape)) if isinstance(tensor, NewExpert) else 0.0
 
 
 EXAMPLES = {

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import config_with, groups_of
+from growc.anatomy.matches import Match, OfMixture
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import VECTORS, Replicas
-from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.measures import Measure
-from growc.operators.mixtures import refusals
+from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
-from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, Errors, lowest, search, survivors
-from growc.operators.target import Target
+from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice, lowest, survivors
 from growc.programs import Deferred, Expr, Source, Take
 
 
-class ExpertPruning(Operator):
+class ExpertPruning(OnMixtures):
     """Drop whole experts of every layer, those without which its output changes least (arXiv 2402.14800).
 
     Survivors keep their weights, router rows, selection bias and moments, and the top-K stays: the router's own rule
@@ -34,7 +34,6 @@ class ExpertPruning(Operator):
     """
 
     op: ClassVar = "expert_pruning"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2402.14800", "Not All Experts are Equal: Expert Pruning and Skipping", 2024)
 
     keep: int | None = Field(default=None, ge=1, description="experts that stay in every layer; give this or drop")
@@ -42,9 +41,6 @@ class ExpertPruning(Operator):
         default=None, ge=0, description="experts that go from every layer; 0 with skipping measures that alone"
     )
     choose: Choice = Field(default=ByReconstruction(), description="which experts stay")
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers to prune, counted from 0"
-    )
     skipping: Literal["off", "measure"] = Field(
         default="off",
         description="measure: report, for the pruned model, each layer's beta, the share of expert calls that dynamic "
@@ -55,10 +51,7 @@ class ExpertPruning(Operator):
     )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         given = [name for name in ("keep", "drop") if getattr(self, name) is not None]
         if isinstance(self.choose, ByName):
             if given:
@@ -150,10 +143,6 @@ class ExpertPruning(Operator):
                 return site.num_experts - self.drop
 
     @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return tuple(s for s in model.moe if self.layers == "all" or s.layer in self.layers)
-
-    @override
     def preserves(self, model: ModelGraph) -> Preserves:
         nothing = all(self._left(site) == site.num_experts for site in self.sites(model))
         return Preserves.EXACTLY if nothing else Preserves.NOT
@@ -182,14 +171,10 @@ class ExpertPruning(Operator):
         known = scores or (1.0,) * experts
         return survivors(experts, lowest(known, experts - self._left(site), site.routing_groups))
 
-    def search(self, site: MoeSite, errors: Errors) -> tuple[Replicas, tuple[float, ...]]:
-        """The experts that stay by their reconstruction, and the errors of the steps towards them."""
-        assert isinstance(self.choose, ByReconstruction)
-        experts = site.num_experts
-        dropped, steps = search(
-            experts, experts - self._left(site), site.routing_groups, self.choose.exhaustive, errors
-        )
-        return survivors(experts, dropped), steps
+    @property
+    @override
+    def skipping_over(self) -> int:
+        return self.skipping_batches if self.skipping == "measure" else 0
 
     @override
     def config(
@@ -200,20 +185,20 @@ class ExpertPruning(Operator):
         return config_with(model, model.expert_field, counts, groups_of(model.config))
 
     @override
-    def weight(self, target: Target) -> Expr:
-        if target.site is None or self._left(target.site) == target.site.num_experts:
-            return Source(target.name)
+    def weight(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, OfMixture) or self._left(tensor.site) == tensor.site.num_experts:
+            return Source(tensor.name)
         if self.measure is None:
-            return Take(Source(target.name), VECTORS["order"](self.allocate(target.site)))
-        return Take(Source(target.name), Deferred(f"{target.site.name}/order", self._left(target.site)))
+            return Take(Source(tensor.name), VECTORS["order"](self.allocate(tensor.site)))
+        return Take(Source(tensor.name), Deferred(f"{tensor.site.name}/order", self._left(tensor.site)))
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        return self.weight(target)
+    def gradient(self, tensor: Match) -> Expr:
+        return self.weight(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        return Moments(self.weight(target), self.weight(target), keep_step=True)
+    def moments(self, tensor: Match) -> Moments:
+        return Moments(self.weight(tensor), self.weight(tensor), keep_step=True)
 
 
 EXAMPLES = {

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import config_with, groups_of, releasing
+from growc.anatomy.matches import Expert, Match, SharedExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import KeptUnits, Replicas
-from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.measures import Measure
-from growc.operators.mixtures import refusals
+from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
 from growc.operators.sensitivity import BySensitivity, best_units, by_expert
-from growc.operators.target import Target
 from growc.programs import Deferred, Expr, Pick, Source, Take
 
 
-class ExpertSlimming(Operator):
+class ExpertSlimming(OnMixtures):
     """Keep every expert and the most sensitive of its intermediate units (SlimMoE, arXiv 2506.18349).
 
     An expert keeps the same units of gate, up and down, and of their biases; every expert has a choice of its own, and
@@ -34,20 +34,13 @@ class ExpertSlimming(Operator):
     """
 
     op: ClassVar = "expert_slimming"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2506.18349", "SlimMoE", 2025)
 
     share: float = Field(gt=0, le=1, description="share of the intermediate units of every expert that stays")
     choose: BySensitivity = Field(default=BySensitivity(), description="which units stay")
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers to slim, counted from 0"
-    )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if releasing(model.config):
             yield Problem(
                 "GROW342",
@@ -79,8 +72,7 @@ class ExpertSlimming(Operator):
 
     @override
     def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        slim = (s for s in model.moe if self.layers == "all" or s.layer in self.layers)
-        return tuple(replace(site, shared=_shared(site, model)) for site in slim)
+        return tuple(replace(site, shared=_shared(site, model)) for site in super().sites(model))
 
     @override
     def preserves(self, model: ModelGraph) -> Preserves:
@@ -122,36 +114,37 @@ class ExpertSlimming(Operator):
         return config_with(model, model.expert_field, slim, groups_of(model.config))
 
     @override
-    def weight(self, target: Target) -> Expr:
-        source, site = Source(target.name), target.site
-        if site is None:
-            return source
-        for unit in site.units:
-            if unit.tensor == target.name:
+    def weight(self, tensor: Match) -> Expr:
+        source = Source(tensor.name)
+        match tensor:
+            case Expert(site=site, units=units) if units is not None:
                 kept = self._kept(site, site.width)
                 chosen = Deferred(f"{site.name}/units", site.num_experts * kept)
-                return Pick(source, chosen, kept, unit.dim, unit.times, unit.interleaved)
-        return self._shared(target, site)
+                return Pick(source, chosen, kept, units.dim, units.times, units.interleaved)
+            case SharedExpert():
+                return self._shared(tensor)
+            case _:
+                return source
 
-    def _shared(self, target: Target, site: MoeSite) -> Expr:
-        """The tensor of a shared expert, or one that has no units."""
-        source = Source(target.name)
+    def _shared(self, tensor: SharedExpert) -> Expr:
+        """The tensor of a shared expert, whose units may stay all."""
+        source, site = Source(tensor.name), tensor.site
         for ffn in site.shared:
             kept = self._kept(site, ffn.width)
             chosen = Deferred(f"{ffn.name}/units", kept)
-            if target.name in ffn.into:
+            if tensor.name in ffn.into:
                 return Take(source, chosen)
-            if target.name == ffn.back:
+            if tensor.name == ffn.back:
                 return Pick(source, chosen, kept, dim=0, times=1, interleaved=False)
         return source
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        return self.weight(target)
+    def gradient(self, tensor: Match) -> Expr:
+        return self.weight(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        return Moments(self.weight(target), self.weight(target), keep_step=True)
+    def moments(self, tensor: Match) -> Moments:
+        return Moments(self.weight(tensor), self.weight(tensor), keep_step=True)
 
 
 def _field(site: MoeSite, model: ModelGraph) -> str | None:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import grown_config, releasing, routes_exclusively
+from growc.anatomy.matches import Expert, Match, OfMixture, SelectionBias
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import VECTORS, Replicas
-from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
 from growc.operators import experts, routers
 from growc.operators.allocation import Allocation, Explicit, Greedy, Measured, Sampling, Uniform, allocate
-from growc.operators.claims import Moments, Paper, Preserves, Problem
+from growc.operators.claims import FreeTopK, Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.example import Example
 from growc.operators.experts import Experts
 from growc.operators.initialisation import Slots
-from growc.operators.mixtures import refusals
+from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
 from growc.operators.routers import Router
 from growc.operators.state import STATES, OptimizerState, StateScale, moments
-from growc.operators.target import Role, Target
 from growc.programs import Deferred, Divide, Expr, Scale, Source, Vector
 
 
-class ExpertUpcycling(Operator):
+class ExpertUpcycling(OnMixtures):
     """Grow E experts to factor * E by replication, top-K unchanged (arXiv 2604.19835, Definition 3.1).
 
     Slot (i, c), c = 1..r_i, gets a copy of expert i and of its router row. With `routing: free` the router's ordinary
@@ -38,7 +38,6 @@ class ExpertUpcycling(Operator):
     """
 
     op: ClassVar = "expert_upcycling"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
     initialisations: ClassVar = {
         "experts": ("experts", experts.EXPERT_INITS),
@@ -59,9 +58,6 @@ class ExpertUpcycling(Operator):
     allocation: Allocation = Field(default=Uniform(), description="how many copies each expert gets")
     experts: Experts = Field(default=experts.Copy(), description="how the copies' expert weights start")
     router: Router = Field(default=routers.Split(), description="how the router's new rows and biases start")
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers to grow, counted from 0"
-    )
     optimizer_state: OptimizerState = Field(default="gradient", description=STATES)
     state_scale: StateScale = Field(default=StateScale(), description="factors for optimizer_state: scale")
     copies_lr: CopiesRate | None = Field(
@@ -69,10 +65,7 @@ class ExpertUpcycling(Operator):
     )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if isinstance(self.allocation, (Greedy, Sampling)) and self.allocation.cap < self.factor - 1:
             yield Problem(
                 "GROW303",
@@ -173,10 +166,6 @@ class ExpertUpcycling(Operator):
                 )
 
     @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return tuple(s for s in model.moe if self.layers == "all" or s.layer in self.layers)
-
-    @override
     def preserves(self, model: ModelGraph) -> Preserves:
         claim = self.experts.claim.worst(self.router.claim)
         if self.top_k == "scale":
@@ -194,8 +183,16 @@ class ExpertUpcycling(Operator):
 
     @property
     @override
-    def duplicates(self) -> bool:
-        return self.top_k == "fixed"
+    def free_top_k(self) -> FreeTopK | None:
+        if self.top_k == "scale":
+            return None
+        same = isinstance(self.experts, experts.Copy | experts.Shuffle)
+        tied = isinstance(self.router, routers.Copy)
+        return FreeTopK(
+            alone=self.routing == "free" and same and tied and not self.router.bias_noise,
+            apart="" if tied else f"router {self.router.init}",
+            sizes_known=isinstance(self.measure, Greedy | None),
+        )
 
     @property
     @override
@@ -235,49 +232,49 @@ class ExpertUpcycling(Operator):
             sizes = {site.layer: {model.top_k_field: self.factor * site.top_k} for site in self.sites(model)}
         return grown_config(model, model.expert_field, replicas, exclusive=self.routing == "exclusive", sizes=sizes)
 
-    def _slots(self, target: Target, site: MoeSite) -> Slots:
+    def _slots(self, tensor: OfMixture) -> Slots:
+        site = tensor.site
         slots = self.factor * site.num_experts
 
         def vector(name: str) -> Vector:
             return Deferred(f"{site.name}/{name}", slots) if self.measured else VECTORS[name](self.allocate(site))
 
-        return Slots(target, slots, vector)
+        return Slots(tensor, slots, vector)
 
     @override
-    def weight(self, target: Target) -> Expr:
-        if target.site is None:
-            return Source(target.name)
-        slots = self._slots(target, target.site)
-        start = self.experts.weight(slots) if target.role is Role.EXPERT else self.router.program(slots)
-        return Divide(start, slots.vector("replicas")) if self._divided(target) else start
+    def weight(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, OfMixture):
+            return Source(tensor.name)
+        slots = self._slots(tensor)
+        start = self.experts.weight(slots) if isinstance(tensor, Expert) else self.router.program(slots)
+        return Divide(start, slots.vector("replicas")) if self._divided(tensor) else start
 
-    def _divided(self, target: Target) -> bool:
+    def _divided(self, tensor: OfMixture) -> bool:
         """Whether a tensor is divided by the number of siblings, all of which are chosen (see `Repetition`).
 
         Where the gates of siblings are each as large as their source's, what they weigh must be smaller; where scores
         shrink, so must the bias beside them.
         """
-        site = target.site
-        if self.top_k == "fixed" or site is None or site.repetition is None:
+        rule = tensor.site.repetition
+        if self.top_k == "fixed" or rule is None:
             return False
-        match target.role:
-            case Role.EXPERT:
-                weighed = any(unit.down and unit.tensor == target.name for unit in site.units)
-                return weighed and not site.repetition.gates_add_up
-            case Role.SELECTION_BIAS:
-                return site.repetition.scores_shrink
+        match tensor:
+            case Expert(units=units):
+                return units is not None and units.down and not rule.gates_add_up
+            case SelectionBias():
+                return rule.scores_shrink
             case _:
                 return False
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        if target.site is None:
-            return Source(target.name)
-        slots = self._slots(target, target.site)
-        if target.role is not Role.EXPERT:
+    def gradient(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, OfMixture):
+            return Source(tensor.name)
+        slots = self._slots(tensor)
+        if not isinstance(tensor, Expert):
             return Divide(slots.copied, slots.vector("replicas"))
         gradient = self.experts.gradient(slots)
-        if not self._divided(target):
+        if not self._divided(tensor):
             return gradient
         # A tensor that is divided gets the tokens of its source at their full weight; those before it get the share.
         match gradient:
@@ -287,23 +284,23 @@ class ExpertUpcycling(Operator):
                 return Scale(gradient, float(self.factor))
 
     @override
-    def seconds(self, target: Target) -> float:
-        if target.site is None:
+    def seconds(self, tensor: Match) -> float:
+        if not isinstance(tensor, OfMixture):
             return 0.0
-        init = self.experts if target.role is Role.EXPERT else self.router
-        return init.seconds(self._slots(target, target.site))
+        init = self.experts if isinstance(tensor, Expert) else self.router
+        return init.seconds(self._slots(tensor))
 
     @override
-    def moments(self, target: Target) -> Moments:
-        if target.site is None and self.optimizer_state != "reset":
-            return Moments(Source(target.name), Source(target.name), keep_step=True)
-        if target.site is None:
-            return Moments(None, None, keep_step=False)
-        slots = self._slots(target, target.site)
-        init = str((self.experts if target.role is Role.EXPERT else self.router).init)
-        weight = self.weight(target) if init == "interpolate" and len(target.shape) > 1 else slots.copied
-        carried = self.experts.carried(slots) if target.role is Role.EXPERT else slots.copied
-        return moments(self.optimizer_state, slots, carried, weight, self.gradient(target), self.state_scale)
+    def moments(self, tensor: Match) -> Moments:
+        if not isinstance(tensor, OfMixture):
+            if self.optimizer_state == "reset":
+                return Moments(None, None, keep_step=False)
+            return Moments(Source(tensor.name), Source(tensor.name), keep_step=True)
+        slots = self._slots(tensor)
+        init = str((self.experts if isinstance(tensor, Expert) else self.router).init)
+        weight = self.weight(tensor) if init == "interpolate" and len(tensor.shape) > 1 else slots.copied
+        carried = self.experts.carried(slots) if isinstance(tensor, Expert) else slots.copied
+        return moments(self.optimizer_state, slots, carried, weight, self.gradient(tensor), self.state_scale)
 
 
 EXAMPLES = {

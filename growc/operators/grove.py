@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import ADJUGATE_WIDTH, ADJUGATES, with_modules
+from growc.anatomy.matches import Adjugate, Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
-from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.mixtures import refusals
-from growc.operators.operator import Operator
-from growc.operators.target import Role, Target
+from growc.operators.on_mixtures import OnMixtures
 from growc.programs import Expr, Init, Source
 
 
-class Grove(Operator):
+class Grove(OnMixtures):
     """Every `group_size` neighbouring experts share an adjugate expert A_j beside them; all else stays as it is.
 
     y = sum_{i in S} w_i E_i(x) + scale * sum_{j hit by S} (sum_{i in S, i in group j} w_i) A_j(x), where S are the
@@ -36,7 +35,6 @@ class Grove(Operator):
     """
 
     op: ClassVar = "grove"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2508.07785", "Grove MoE", 2025)
 
     group_size: int = Field(default=2, ge=1, description="neighbouring experts that share an adjugate")
@@ -50,15 +48,9 @@ class Grove(Operator):
     std: float = Field(
         default=0.02, gt=0, le=100, description="standard deviation of what leads into an adjugate's units"
     )
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers that get adjugates, counted from 0; all: those with experts"
-    )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         if self.scale > 1 / self.group_size:
             message = f"adjugates of groups of {self.group_size} are scaled by at most {1 / self.group_size:g}"
             yield Problem("GROW361", message, "the published model has 0.05", ("scale",))
@@ -71,10 +63,6 @@ class Grove(Operator):
                 message = f"the {site.num_experts} experts of {site.block} do not divide into {self.group_size}s"
                 yield Problem("GROW360", message, "choose a divisor of the number of experts", ("group_size",))
                 return
-
-    @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return tuple(site for site in model.moe if self.layers == "all" or site.layer in self.layers)
 
     @override
     def preserves(self, model: ModelGraph) -> Preserves:
@@ -98,27 +86,27 @@ class Grove(Operator):
         return {inside: entry}
 
     @override
-    def weight(self, target: Target) -> Expr:
-        if target.role is not Role.ADDED:
-            return Source(target.name)
-        if self.closed(target):
-            return Init(target.shape, "normal", self.std, target.name)
-        return Init(target.shape, "zeros", 0.0, target.name)
+    def weight(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, Adjugate):
+            return Source(tensor.name)
+        if self.closed(tensor):
+            return Init(tensor.shape, "normal", self.std, tensor.name)
+        return Init(tensor.shape, "zeros", 0.0, tensor.name)
 
     @override
-    def gradient(self, target: Target) -> Expr:
+    def gradient(self, tensor: Match) -> Expr:
         """What the down projections will get is not known from the source."""
-        return Init(target.shape, "zeros", 0.0, target.name) if target.role is Role.ADDED else Source(target.name)
+        return Init(tensor.shape, "zeros", 0.0, tensor.name) if isinstance(tensor, Adjugate) else Source(tensor.name)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        if target.role is Role.ADDED:
+    def moments(self, tensor: Match) -> Moments:
+        if isinstance(tensor, Adjugate):
             return Moments(None, None, keep_step=False)
-        return Moments(Source(target.name), Source(target.name), keep_step=True)
+        return Moments(Source(tensor.name), Source(tensor.name), keep_step=True)
 
     @override
-    def closed(self, target: Target) -> bool:
-        return target.role is Role.ADDED and not target.name.endswith(".down_proj")
+    def closed(self, tensor: Match) -> bool:
+        return isinstance(tensor, Adjugate) and not tensor.down
 
 
 EXAMPLES = {

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from growc.anatomy.matches import OfMixture
 from growc.anatomy.sites import MoeSite
 from growc.operators.claims import Preserves, Problem
-from growc.operators.target import Target
 from growc.programs import Expr, Source, Take, Vector, Where, Whole
 
 
@@ -55,14 +55,14 @@ class Slots:
     `vector` gives a vector over the slots by its name in `growc.anatomy.replicas.VECTORS`.
     """
 
-    target: Target
+    tensor: OfMixture
     count: int
     vector: Callable[[str], Vector]
 
     @property
     def source(self) -> Source:
         """The source tensor, with a row for each source expert."""
-        return Source(self.target.name)
+        return Source(self.tensor.name)
 
     @property
     def copied(self) -> Take:
@@ -72,12 +72,12 @@ class Slots:
     @property
     def copies(self) -> int:
         """How many slots hold copies."""
-        return self.count - self.target.shape[0]
+        return self.count - self.tensor.before[0]
 
     @property
     def fresh(self) -> int:
         """How many weights the copies have."""
-        return self.copies * prod(self.target.shape[1:])
+        return self.copies * prod(self.tensor.before[1:])
 
     @property
     def neighbour(self) -> Take:
@@ -87,7 +87,7 @@ class Slots:
     def of_whole(self, function: str, seed: str = "", **parameters: float | str) -> Whole:
         """Slot (i, c) gets row i of a function of the whole tensor, drawn anew for every c: for small tensors only."""
         given = tuple(parameters.items())
-        rows, order, turn = self.target.shape[0], self.vector("order"), self.vector("turn")
+        rows, order, turn = self.tensor.before[0], self.vector("order"), self.vector("turn")
         return Whole(function, self.source, rows, order, turn, given, seed)
 
     def on_copies(self, fresh: Expr) -> Expr:

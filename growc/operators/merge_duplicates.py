@@ -9,18 +9,17 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import config_with, groups_of
+from growc.anatomy.matches import Expert, Match, OfMixture, SelectionBias
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
-from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
-from growc.operators.mixtures import refusals
-from growc.operators.operator import Operator
-from growc.operators.target import Role, Target
+from growc.operators.on_mixtures import OnMixtures
 from growc.programs import Expr, Merge, Scale, Source, Take
 
 
-class MergeDuplicates(Operator):
+class MergeDuplicates(OnMixtures):
     """Merge every group of siblings into one expert: weights and router rows are their mean, gradients their sum.
 
     While siblings are what the growth made of them, this gives back its source bit for bit: the mean is computed as the
@@ -30,7 +29,6 @@ class MergeDuplicates(Operator):
     """
 
     op: ClassVar = "merge_duplicates"
-    site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
 
     factor: int | None = Field(
@@ -45,9 +43,6 @@ class MergeDuplicates(Operator):
     top_k: Literal["fixed", "scale"] = Field(
         default="fixed", description="scale: the top-K is divided by factor again, which undoes a growth that scaled it"
     )
-    layers: Literal["all"] | Annotated[list[int], Field(min_length=1)] = Field(
-        default="all", description="decoder layers to merge, counted from 0; all: those that have siblings"
-    )
     optimizer_state: Literal["gradient", "consistent", "copy", "reset_copies", "reset"] = Field(
         default="gradient",
         description="that of the growth which is undone. gradient: first moments are summed, second ones summed times "
@@ -56,10 +51,7 @@ class MergeDuplicates(Operator):
     )
 
     @override
-    def problems(self, model: ModelGraph) -> Iterator[Problem]:
-        if refused := refusals(model, self.layers):
-            yield from refused
-            return
+    def own_problems(self, model: ModelGraph) -> Iterator[Problem]:
         told = [name for name in ("factor", "replicas") if getattr(self, name) is not None]
         if len(told) == 2:
             yield Problem("GROW323", "factor and replicas both say who siblings are", "give one of them", ("replicas",))
@@ -163,56 +155,57 @@ class MergeDuplicates(Operator):
         return config_with(model, model.expert_field, changed, kept)
 
     @override
-    def weight(self, target: Target) -> Expr:
-        if target.site is None:
-            return Source(target.name)
-        whole = self._first(target) if target.role is Role.SELECTION_BIAS else self._merged(target, "mean")
-        return Scale(whole, float(self.factor or 1)) if self._was_divided(target) else whole
+    def weight(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, OfMixture):
+            return Source(tensor.name)
+        whole = self._first(tensor) if isinstance(tensor, SelectionBias) else self._merged(tensor, "mean")
+        return Scale(whole, float(self.factor or 1)) if self._was_divided(tensor) else whole
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        if target.site is None:
-            return Source(target.name)
+    def gradient(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, OfMixture):
+            return Source(tensor.name)
         # Of a tensor that is scaled up again, every copy has the whole gradient.
-        return self._merged(target, "mean" if self._was_divided(target) else "sum")
+        return self._merged(tensor, "mean" if self._was_divided(tensor) else "sum")
 
     @override
-    def moments(self, target: Target) -> Moments:
+    def moments(self, tensor: Match) -> Moments:
         if self.optimizer_state == "reset":
             return Moments(None, None, keep_step=False)
-        if target.site is None:
-            return Moments(Source(target.name), Source(target.name), keep_step=True)
+        if not isinstance(tensor, OfMixture):
+            return Moments(Source(tensor.name), Source(tensor.name), keep_step=True)
         match self.optimizer_state:
             case "copy":
-                first = second = self._merged(target, "mean")
+                first = second = self._merged(tensor, "mean")
             case "reset_copies":
-                first = second = self._first(target)
+                first = second = self._first(tensor)
             case "consistent":
-                first = second = self._merged(target, "sum")
+                first = second = self._merged(tensor, "sum")
             case "gradient":
-                first = second = self.gradient(target)
-                if not self._was_divided(target):
-                    second = Scale(second, tuple(float(size) for size in self._groups(target.site)))
+                first = second = self.gradient(tensor)
+                if not self._was_divided(tensor):
+                    second = Scale(second, tuple(float(size) for size in self._groups(tensor.site)))
         return Moments(first, second, keep_step=True)
 
-    def _merged(self, target: Target, by: Literal["mean", "sum"]) -> Expr:
-        assert target.site is not None
-        return Merge(Source(target.name), self._groups(target.site), by)
+    def _merged(self, tensor: OfMixture, by: Literal["mean", "sum"]) -> Expr:
+        return Merge(Source(tensor.name), self._groups(tensor.site), by)
 
-    def _first(self, target: Target) -> Expr:
-        assert target.site is not None
-        groups = self._groups(target.site)
-        return Take(Source(target.name), tuple(sum(groups[:i]) for i in range(len(groups))))
+    def _first(self, tensor: OfMixture) -> Expr:
+        groups = self._groups(tensor.site)
+        return Take(Source(tensor.name), tuple(sum(groups[:i]) for i in range(len(groups))))
 
-    def _was_divided(self, target: Target) -> bool:
+    def _was_divided(self, tensor: OfMixture) -> bool:
         """Whether a growth that scaled the top-K divided this tensor; see `ExpertUpcycling`."""
-        site = target.site
-        if self.top_k == "fixed" or site is None or site.repetition is None:
+        rule = tensor.site.repetition
+        if self.top_k == "fixed" or rule is None:
             return False
-        if target.role is Role.SELECTION_BIAS:
-            return site.repetition.scores_shrink
-        down = any(unit.down and unit.tensor == target.name for unit in site.units)
-        return target.role is Role.EXPERT and down and not site.repetition.gates_add_up
+        match tensor:
+            case Expert(units=units):
+                return units is not None and units.down and not rule.gates_add_up
+            case SelectionBias():
+                return rule.scores_shrink
+            case _:
+                return False
 
 
 def _split(groups: Replicas, site: MoeSite) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.matches import Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
@@ -15,7 +16,6 @@ from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.operator import Operator
-from growc.operators.target import Target
 from growc.programs import Expr, Mean, Source, of_parent
 
 
@@ -73,20 +73,20 @@ class ModelSoup(Operator):
         return dict(model.config)
 
     @override
-    def weight(self, target: Target) -> Expr:
-        given = [1.0] * target.parents if self.weights == "uniform" else self.weights
-        sources = tuple(Source(of_parent(parent, target.name)) for parent in range(target.parents))
+    def weight(self, tensor: Match) -> Expr:
+        given = [1.0] * tensor.parents if self.weights == "uniform" else self.weights
+        sources = tuple(Source(of_parent(parent, tensor.name)) for parent in range(tensor.parents))
         return Mean(sources, tuple(weight / sum(given) for weight in given))
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        return self.weight(target)
+    def gradient(self, tensor: Match) -> Expr:
+        return self.weight(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
+    def moments(self, tensor: Match) -> Moments:
         if self.optimizer_state == "reset":
             return Moments(None, None, keep_step=False)
-        mean = self.weight(target)
+        mean = self.weight(tensor)
         return Moments(mean, mean, keep_step=True)
 
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 from typing_extensions import override
 
-from growc.anatomy.grown_format import DOMAIN_ROUTER, SHARED_EXPERT, inside_layer, modules_of, with_modules
+from growc.anatomy.grown_format import DOMAIN_ROUTER, inside_layer, modules_of, with_modules
+from growc.anatomy.matches import Match, NewRouter, NewSharedExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import FfnSite, Gates, MoeRequest, ResolvedMoe
@@ -19,7 +20,6 @@ from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
-from growc.operators.target import Role, Target
 from growc.programs import Deferred, Expr, Made, Source
 
 
@@ -96,27 +96,29 @@ class Nexus(BranchExperts):
         return {block: {**mixture, "shared": True}, gate: {"kind": DOMAIN_ROUTER, "width": self.projection_width}}
 
     @override
-    def branches(self, target: Target) -> range:
-        return range(1, target.parents)
+    def branches(self, tensor: Match) -> range:
+        return range(1, tensor.parents)
 
     @override
-    def routed(self, target: Target) -> Expr:
-        domains = tuple(Deferred(domain(parent), target.shape[1]) for parent in self.branches(target))
-        return Made("stacked", (), (), target.shape, vectors=domains)
+    def routed(self, tensor: NewRouter) -> Expr:
+        domains = tuple(Deferred(domain(parent), tensor.shape[1]) for parent in self.branches(tensor))
+        return Made("stacked", (), (), tensor.shape, vectors=domains)
 
     @override
-    def added(self, target: Target) -> Expr:
-        return self.router.rows(target.shape, target.name) if target.mixture else _of_seed(target)
+    def added(self, tensor: Match) -> Expr:
+        if isinstance(tensor, NewSharedExpert):
+            return Source(tensor.origin)
+        return self.router.rows(tensor.shape, tensor.name)
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        return _of_seed(target) if _is_shared(target) else super().gradient(target)
+    def gradient(self, tensor: Match) -> Expr:
+        return Source(tensor.origin) if isinstance(tensor, NewSharedExpert) else super().gradient(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        if _is_shared(target) and self.optimizer_state != "reset":
-            return Moments(_of_seed(target), _of_seed(target), keep_step=True)
-        return super().moments(target)
+    def moments(self, tensor: Match) -> Moments:
+        if isinstance(tensor, NewSharedExpert) and self.optimizer_state != "reset":
+            return Moments(Source(tensor.origin), Source(tensor.origin), keep_step=True)
+        return super().moments(tensor)
 
 
 def distinct_domains(parts: Sequence[str | None], taken: Sequence[str | None] = ()) -> Iterator[Problem]:
@@ -131,15 +133,6 @@ def distinct_domains(parts: Sequence[str | None], taken: Sequence[str | None] = 
     elif twice := next((part for part in known if (*known, *taken).count(part) > 1), None):
         message = f"two branches were trained on the part {twice} of the data: they have one domain, and tie"
         yield Problem("GROW392", message, "train every branch on a part of its own")
-
-
-def _is_shared(target: Target) -> bool:
-    return target.role is Role.ADDED and target.mixture is None
-
-
-def _of_seed(target: Target) -> Source:
-    """The seed's tensor that the shared expert has under another name."""
-    return Source(target.name.replace(f".{SHARED_EXPERT}.", "."))
 
 
 EXAMPLES = {

@@ -21,6 +21,7 @@ from growc.anatomy.grown_format import (
     modules_of,
     routes_exclusively,
 )
+from growc.anatomy.matches import JoinedExpert, Match, RouterPart, RouterRows, SharedExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe, SiteKind
@@ -32,7 +33,6 @@ from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
 from growc.operators.nexus import Nexus, distinct_domains
 from growc.operators.operator import Operator
-from growc.operators.target import Role, Target
 from growc.programs import Concat, Deferred, Expr, Init, Made, Mean, Source, from_parent, of_parent
 
 MIXTURE, BRANCH, SEED = range(3)
@@ -134,29 +134,27 @@ class NexusExtension(Operator):
         return grown_config(model, EXPERTS, grown, exclusive=False)
 
     @override
-    def weight(self, target: Target) -> Expr:
-        whole = Source(target.name)
-        match target.role:
-            case Role.EXPERT:
-                assert target.site is not None
-                assert target.dense is not None
-                new = as_experts(target.name, target.shape, target.site, target.dense, target.order)
-                return Concat((whole, from_parent(BRANCH, new)), (target.site.num_experts, 1))
-            case Role.ROUTER:
-                late = Deferred(domain(BRANCH), target.shape[1])
-                return Concat((whole, Made("stacked", (), (), (1, late.length), vectors=(late,))), (target.shape[0], 1))
-            case _ if target.mixture or f".{SHARED_EXPERT}." in target.name:
+    def weight(self, tensor: Match) -> Expr:
+        whole = Source(tensor.name)
+        match tensor:
+            case JoinedExpert(site=site):
+                return Concat((whole, from_parent(BRANCH, as_experts(tensor))), (site.num_experts, 1))
+            case RouterRows(site=site):
+                key = Deferred(domain(BRANCH), tensor.shape[1])
+                row = Made("stacked", (), (), (1, key.length), vectors=(key,))
+                return Concat((whole, row), (site.num_experts, 1))
+            case RouterPart() | SharedExpert():
                 return whole
             case _:
-                share = 1 / (target.experts + 1)
-                return Mean((whole, Source(of_parent(BRANCH, target.name))), (1 - share, share))
+                share = 1 / (tensor.source.moe[0].num_experts + 1)
+                return Mean((whole, Source(of_parent(BRANCH, tensor.name))), (1 - share, share))
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        return Init(target.made, "zeros", 0.0, target.name) if target.role is Role.ROUTER else self.weight(target)
+    def gradient(self, tensor: Match) -> Expr:
+        return Init(tensor.shape, "zeros", 0.0, tensor.name) if isinstance(tensor, RouterRows) else self.weight(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
+    def moments(self, tensor: Match) -> Moments:
         return Moments(None, None, keep_step=False)
 
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.matches import Match, NewExpert
 from growc.anatomy.model_graph import ModelGraph
 from growc.operators.claims import Paper, Preserves
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
 from growc.operators.example import Example
-from growc.operators.target import Target
 from growc.operators.work import drawn
 from growc.programs import Apply, Expr, Init
 
@@ -38,14 +38,14 @@ class NoiseUpcycling(DenseToMoe):
         return Preserves.NOT
 
     @override
-    def expert(self, target: Target) -> Expr:
-        noise = Init(target.shape, "normal", self.std, target.name)
+    def expert(self, tensor: NewExpert) -> Expr:
+        noise = Init(tensor.shape, "normal", self.std, tensor.name)
         where = (("fraction", self.fraction),)
-        return Apply("noise_on_some", (self.copies(target), noise), where, f"{target.name}/where")
+        return Apply("noise_on_some", (self.copies(tensor), noise), where, f"{tensor.name}/where")
 
     @override
-    def seconds(self, target: Target) -> float:
-        return drawn(prod(target.shape)) if target.dense is not None else 0.0
+    def seconds(self, tensor: Match) -> float:
+        return drawn(prod(tensor.shape)) if isinstance(tensor, NewExpert) else 0.0
 
 
 EXAMPLES = {

@@ -13,15 +13,15 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from growc.anatomy.matches import Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite, MoeRequest, MoeSite, ResolvedMoe, SiteKind
 from growc.operators.ancestry import Ancestry
-from growc.operators.claims import Moments, Paper, Preserves, Problem
+from growc.operators.claims import FreeTopK, Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.initialisation import Initialisation
 from growc.operators.measures import Measure
-from growc.operators.target import Target
 from growc.programs import Expr
 
 
@@ -35,6 +35,8 @@ class Operator(BaseModel, ABC):
     paper: ClassVar[Paper]
     version: ClassVar[int] = 1
     """Raised when the same settings make other weights or moments of the same model than before."""
+    releases: ClassVar[bool] = False
+    """Whether it lets siblings compete again: what that does to the loss is measured before anything changes."""
     mixes: ClassVar[bool] = False
     """Whether it makes one model of several of one architecture, which its programs tell apart by `of_parent`."""
     initialisations: ClassVar[Mapping[str, tuple[str, Mapping[str, type[Initialisation]]]]] = {}
@@ -89,9 +91,16 @@ class Operator(BaseModel, ABC):
         return self.measure is not None
 
     @property
-    def duplicates(self) -> bool:
-        """Whether it makes copies among which the top-K of their source chooses: what the K_eff law speaks of."""
-        return False
+    def free_top_k(self) -> FreeTopK | None:
+        """What plain top-K makes of the copies that the operator makes, where one of them takes a place of the top-K
+        of its source; None where none does.
+        """
+        return None
+
+    @property
+    def skipping_over(self) -> int:
+        """Calibration batches over which dynamic skipping is measured once the model has grown; 0: it is not."""
+        return 0
 
     @property
     def rate_of_copies(self) -> CopiesRate | None:
@@ -150,21 +159,21 @@ class Operator(BaseModel, ABC):
         """
 
     @abstractmethod
-    def weight(self, target: Target) -> Expr:
-        """The target over source tensors; asked for every tensor of the grown model."""
+    def weight(self, tensor: Match) -> Expr:
+        """The tensor over those of the source; asked for every tensor of the grown model."""
 
     @abstractmethod
-    def gradient(self, target: Target) -> Expr:
+    def gradient(self, tensor: Match) -> Expr:
         """Its expected gradient over source gradients."""
 
-    def closed(self, target: Target) -> bool:  # noqa: ARG002, for those that add tensors behind zeros
-        """Whether the target has no gradient at the moment of growth, since all that it leads to is multiplied by 0."""
+    def closed(self, tensor: Match) -> bool:  # noqa: ARG002, for those that add tensors behind zeros
+        """Whether the tensor has no gradient at the moment of growth, since all that it leads to is multiplied by 0."""
         return False
 
-    def seconds(self, target: Target) -> float:  # noqa: ARG002, most compute next to nothing
-        """How long one core takes for the target, beyond copying bytes."""
+    def seconds(self, tensor: Match) -> float:  # noqa: ARG002, most compute next to nothing
+        """How long one core takes for the tensor, beyond copying bytes."""
         return 0.0
 
     @abstractmethod
-    def moments(self, target: Target) -> Moments:
+    def moments(self, tensor: Match) -> Moments:
         """Its optimizer state over the source's."""

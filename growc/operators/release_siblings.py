@@ -9,13 +9,13 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import groups_of, half_open, releasing, without_siblings
+from growc.anatomy.matches import Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
 from growc.operators.operator import Operator
-from growc.operators.target import Target
 from growc.programs import Expr, Source
 
 
@@ -29,6 +29,7 @@ class ReleaseSiblings(Operator):
     """
 
     op: ClassVar = "release_siblings"
+    releases: ClassVar = True
     site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
 
@@ -74,16 +75,16 @@ class ReleaseSiblings(Operator):
         return without_siblings(model.config, model.expert_field)
 
     @override
-    def weight(self, target: Target) -> Expr:
-        return Source(target.name)
+    def weight(self, tensor: Match) -> Expr:
+        return Source(tensor.name)
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        return Source(target.name)
+    def gradient(self, tensor: Match) -> Expr:
+        return Source(tensor.name)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        return Moments(Source(target.name), Source(target.name), keep_step=True)
+    def moments(self, tensor: Match) -> Moments:
+        return Moments(Source(tensor.name), Source(tensor.name), keep_step=True)
 
 
 GROWN = {

@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from growc.anatomy.grown_format import DOMAIN_ROUTER, MIXTURE_OF_ROUTERS, inside_layer, modules_of, with_modules
+from growc.anatomy.matches import Kept, Match, NewRouter, OfMixture, RouterRows
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import AttentionSite, FfnSite, Heads, MoeRequest, MoeSite, ResolvedMoe
@@ -17,7 +18,6 @@ from growc.operators.dense_to_moe import FromDense
 from growc.operators.example import Example
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
-from growc.operators.target import Target
 from growc.programs import Deferred, Expr, Init, Made, Source
 
 SETTLED = ("experts", "top_k", "gates")
@@ -180,25 +180,27 @@ class RouterUpcycling(FromDense):
         return frozenset(f"{site.router}.weight" for site in self.sites(model) if isinstance(site, MoeSite))
 
     @override
-    def weight(self, target: Target) -> Expr:
-        if _is_made(target):
-            return self.routed(target)
-        return super().weight(target) if target.dense else Source(target.name)
+    def weight(self, tensor: Match) -> Expr:
+        match tensor:
+            case RouterRows() | NewRouter() if _is_made(tensor):
+                return self.routed(tensor)
+            case Kept() | OfMixture():
+                return Source(tensor.name)
+            case _:
+                return super().weight(tensor)
 
     @override
-    def routed(self, target: Target) -> Expr:
-        mixture, attention = target.mixture, target.attention
-        assert mixture is not None
-        if not _is_made(target):
-            return Init(target.shape, "zeros", 0.0, target.name)
-        assert attention is not None
+    def routed(self, tensor: RouterRows | NewRouter) -> Expr:
+        if not _is_made(tensor):
+            return Init(tensor.shape, "zeros", 0.0, tensor.name)
+        mixture, (attention,) = _grown(tensor), tensor.attention
         query, key = attention.query_heads, attention.key_heads
         assert query is not None
         assert key is not None
         inputs = tuple(Source(f"{name}.weight") for name in (*attention.query, *attention.key))
         how: dict[str, float] = {"width": attention.qk_width, **_placed("query", query, attention.heads)}
-        if target.name.endswith(".queries"):
-            return Made("router_queries", inputs[:1], (query.rows,), target.made, (*how.items(),))
+        if tensor.name.endswith(".queries"):
+            return Made("router_queries", inputs[:1], (query.rows,), tensor.shape, (*how.items(),))
         how |= {**_placed("key", key, attention.kv_heads), "experts": mixture.num_experts}
         noise, per_router = {"noise": self.noise}, {"per_router": int(self.combine == "per_router_keys")}
         vectors: tuple[Deferred, ...] = ()
@@ -210,21 +212,27 @@ class RouterUpcycling(FromDense):
                 vectors = (Deferred(mean_token(mixture.layer), attention.inputs),)
             case "token":
                 function, how = "router_key_projections", how | noise
-        return Made(function, inputs, (query.rows, key.rows), target.made, (*how.items(),), target.name, vectors)
+        return Made(function, inputs, (query.rows, key.rows), tensor.shape, (*how.items(),), tensor.name, vectors)
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        if _is_made(target):
-            return Init(target.made, "zeros", 0.0, target.name)
-        return super().gradient(target) if target.dense else Source(target.name)
+    def gradient(self, tensor: Match) -> Expr:
+        match tensor:
+            case RouterRows() | NewRouter() if _is_made(tensor):
+                return Init(tensor.shape, "zeros", 0.0, tensor.name)
+            case Kept() | OfMixture():
+                return Source(tensor.name)
+            case _:
+                return super().gradient(tensor)
 
     @override
-    def moments(self, target: Target) -> Moments:
-        if _is_made(target):
-            return Moments(None, None, keep_step=False)
-        if target.dense or self.optimizer_state == "reset":
-            return super().moments(target)
-        return Moments(Source(target.name), Source(target.name), keep_step=True)
+    def moments(self, tensor: Match) -> Moments:
+        match tensor:
+            case RouterRows() | NewRouter() if _is_made(tensor):
+                return Moments(None, None, keep_step=False)
+            case OfMixture() if self.optimizer_state != "reset":
+                return Moments(Source(tensor.name), Source(tensor.name), keep_step=True)
+            case _:
+                return super().moments(tensor)
 
     @override
     def remarks(self, model: ModelGraph) -> Iterator[Problem]:
@@ -238,10 +246,15 @@ class RouterUpcycling(FromDense):
             )
 
 
-def _is_made(target: Target) -> bool:
-    """Whether the target is one of the tensors of a mixture of routers."""
-    router = target.mixture.router if target.mixture else ""
-    return target.name in (f"{router}.weight", f"{router}.queries")
+def _grown(tensor: RouterRows | NewRouter) -> MoeSite:
+    """The mixture in the grown model."""
+    return tensor.grown if isinstance(tensor, RouterRows) else tensor.site
+
+
+def _is_made(tensor: RouterRows | NewRouter) -> bool:
+    """Whether it is one of the tensors of a mixture of routers."""
+    router = _grown(tensor).router
+    return tensor.name in (f"{router}.weight", f"{router}.queries")
 
 
 def _layers(moe: tuple[MoeSite, ...]) -> list[int]:

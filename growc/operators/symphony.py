@@ -7,12 +7,12 @@ from typing import ClassVar
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.matches import Kept, NewExpert, Projection
 from growc.operators.branches import BranchExperts, mean
 from growc.operators.claims import Paper, Preserves
 from growc.operators.example import Example
 from growc.operators.matching import ByActivations, order_of
 from growc.operators.measures import Measure
-from growc.operators.target import Target
 from growc.programs import Deferred, Expr, Pick, Slerp, Source, of_parent
 
 
@@ -46,21 +46,18 @@ class Symphony(BranchExperts):
         return ByActivations(self.batches)
 
     @override
-    def shared(self, target: Target) -> Expr:
-        if not target.projects or len(target.shape) != 2:
-            return mean(target)
-        return Slerp(tuple(Source(of_parent(parent, target.name)) for parent in range(target.parents)))
+    def shared(self, tensor: Kept) -> Expr:
+        if not isinstance(tensor, Projection) or len(tensor.shape) != 2:
+            return mean(tensor)
+        return Slerp(tuple(Source(of_parent(parent, tensor.name)) for parent in range(tensor.parents)))
 
     @override
-    def branch(self, target: Target, parent: int) -> Expr:
-        whole = super().branch(target, parent)
-        assert target.dense is not None
-        assert target.site is not None
-        units = next((unit for unit in target.site.units if unit.tensor == target.name), None)
+    def branch(self, tensor: NewExpert, parent: int) -> Expr:
+        whole, units = super().branch(tensor, parent), tensor.units
         if units is None or parent == 0:  # the bias of the way back has no units
             return whole
-        width = target.dense.width
-        order = Deferred(order_of(target.dense, parent), width)
+        width = tensor.ffn.width
+        order = Deferred(order_of(tensor.ffn, parent), width)
         return Pick(whole, order, width, units.dim, units.times, units.interleaved)
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.matches import Match, NewExpert, NewRouter
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import FfnSite
@@ -15,7 +16,6 @@ from growc.operators.as_experts import as_experts
 from growc.operators.claims import Paper, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.example import Example
-from growc.operators.target import Role, Target
 from growc.programs import Divide, Expr, Take
 
 
@@ -77,49 +77,43 @@ class VirtualGroupUpcycling(DenseToMoe):
         """1 / the sum of a token's gates, near even routing."""
         return 1.0 if self.gates == "renormalised" else self.experts / self.top_k
 
-    def _scales(self, target: Target) -> tuple[float, ...]:
+    def _scales(self, tensor: NewExpert) -> tuple[float, ...]:
         """The factors on the maps in one expert tensor, gate before up."""
-        assert target.site is not None
-        assert target.dense is not None
-        units = next((unit for unit in target.site.units if unit.tensor == target.name), None)
-        gated, down = len(target.dense.up) == 2, units is None or units.down
+        units = tensor.units
+        gated, down = len(tensor.ffn.up) == 2, units is None or units.down
         if self.scaling == "none":
             return ()
         if units is None:
             return (self._sum,)
         if self.scaling == "paper":
-            return (self.factor ** (1 / 3),) * (1 if down else len(target.dense.up))
+            return (self.factor ** (1 / 3),) * (1 if down else len(tensor.ffn.up))
         if gated:
             return (self.factor**0.5,) if down else (1.0, self.factor**0.5)
         return (self.factor,) if down else (1.0,)
 
-    def _shards(self, target: Target, scales: tuple[float, ...]) -> Expr:
-        assert target.site is not None
-        assert target.dense is not None
+    def _shards(self, tensor: NewExpert, scales: tuple[float, ...]) -> Expr:
         G = self.granularity
-        shards = as_experts(target.name, target.shape, target.site, target.dense, target.order, G, scales)
-        return Take(shards, tuple(j % G for j in range(self.experts)))
+        return Take(as_experts(tensor, G, scales), tuple(j % G for j in range(self.experts)))
 
     @override
-    def expert(self, target: Target) -> Expr:
-        return self._shards(target, self._scales(target))
+    def expert(self, tensor: NewExpert) -> Expr:
+        return self._shards(tensor, self._scales(tensor))
 
     @override
-    def routed(self, target: Target) -> Expr:
-        if len(target.shape) == 1:
-            return super().routed(target)
-        groups = self.router.rows((self.experts // self.granularity, *target.shape[1:]), target.name)
+    def routed(self, tensor: NewRouter) -> Expr:
+        if len(tensor.shape) == 1:
+            return super().routed(tensor)
+        groups = self.router.rows((self.experts // self.granularity, *tensor.shape[1:]), tensor.name)
         return Take(groups, tuple(j // self.granularity for j in range(self.experts)))
 
     @override
-    def gradient(self, target: Target) -> Expr:
-        if target.role is not Role.EXPERT:
-            return super().gradient(target)
+    def gradient(self, tensor: Match) -> Expr:
+        if not isinstance(tensor, NewExpert):
+            return super().gradient(tensor)
         # Copies of a shard share its tokens; where a weight is s times as large, its gradient is 1/s of what it was.
-        inverse = tuple(1 / scale for scale in self._scales(target))
-        units = any(unit.tensor == target.name for unit in target.site.units) if target.site else False
-        share = self.experts // self.granularity if units else self.experts
-        return Divide(self._shards(target, inverse), (float(share),) * self.experts)
+        inverse = tuple(1 / scale for scale in self._scales(tensor))
+        share = self.experts // self.granularity if tensor.units else self.experts
+        return Divide(self._shards(tensor, inverse), (float(share),) * self.experts)
 
 
 EXAMPLES = {

@@ -6,9 +6,7 @@ from growc.anatomy.grown_format import routes_exclusively
 from growc.anatomy.replicas import Replicas
 from growc.growth.graph import GrowNode
 from growc.growth.rewrite import Rewrite
-from growc.operators.allocation import Greedy
-from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.routers import Copy
+from growc.operators.claims import FreeTopK
 
 
 def k_eff_bounds(replicas: Replicas, top_k: int) -> tuple[int, int]:
@@ -31,9 +29,8 @@ def k_eff(node: GrowNode) -> str:
     The order of the experts does not matter for the bounds, so greedy allocations have them before they are measured.
     """
     first = node.rewrites[0]
-    unknown = not isinstance(first.operator.measure, Greedy | None)
-    silent = unknown or not first.operator.duplicates
-    if len(node.rewrites) > 1 or routes_exclusively(first.source.config) or silent:
+    law = first.operator.free_top_k
+    if len(node.rewrites) > 1 or routes_exclusively(first.source.config) or law is None or not law.sizes_known:
         return ""
     bounds = {k_eff_bounds(first.operator.allocate(site), site.top_k) for site in first.mixtures}
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
@@ -42,16 +39,12 @@ def k_eff(node: GrowNode) -> str:
         return f"K_eff {top}: no token can meet two copies of one expert"
     met = str(low) if low == high else f"{low} to {high}"
     experts = "expert" if high == 1 else "different experts"
-    what, but = _apart(first, top)
+    what, but = _apart(first, law, top)
     return f"K_eff {met}: {what} top-{top} over copies meets {met} {experts} instead of {top}{but}"
 
 
-def _apart(rewrite: Rewrite, top: int) -> tuple[str, str]:
+def _apart(rewrite: Rewrite, law: FreeTopK, top: int) -> tuple[str, str]:
     """Which top-K it is that the law speaks of, and what keeps the grown model from it."""
     if routes_exclusively(rewrite.grown.config):
         return "a free", f"; exclusive routing keeps {top}"
-    match rewrite.operator:
-        case ExpertUpcycling(router=router) if not isinstance(router, Copy):
-            return "a free", f"; router {router.init} sets siblings apart"
-        case _:
-            return "this free", ""
+    return ("a free", f"; {law.apart} sets siblings apart") if law.apart else ("this free", "")

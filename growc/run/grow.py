@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -16,30 +16,18 @@ from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import State
-from growc.diagnostics import fail
 from growc.engine.distribute import build_model, named_state
 from growc.engine.layout import Layout
 from growc.engine.losses import ready_head, validation_losses
 from growc.engine.sharded import Sharded, grow_tensor
 from growc.growth.decision import Decision, by_scores
 from growc.growth.rewrite import Rewrite, rewrite
-from growc.measures.inputs import mean_inputs
-from growc.measures.matching import unit_orders
-from growc.measures.reconstruction import pruned
-from growc.measures.scores import expert_scores
-from growc.measures.sensitivity import unit_scores
+from growc.measures.calibration import Calibration, Parent
 from growc.measures.skipping import Skipping, measure_skipping
-from growc.model.inspect import head_of
+from growc.measures.table import MEASURES
 from growc.nn.duplicates import as_duplicated
 from growc.nn.released import as_released
 from growc.operators.claims import Moments
-from growc.operators.expert_pruning import ExpertPruning
-from growc.operators.matching import ByActivations
-from growc.operators.means import Domains, MeanTokens, domain, mean_token
-from growc.operators.measures import Ranking
-from growc.operators.scores import parts
-from growc.operators.selection import ByReconstruction
-from growc.operators.sensitivity import BySensitivity
 from growc.programs import of_parent, sources
 from growc.spec.kernels import Kernels
 from growc.spec.training import FloatType
@@ -75,18 +63,6 @@ class Place:
     kernels: Kernels = Kernels()  # noqa: RUF009, it is frozen
 
 
-@dataclass
-class Parent:
-    """A model that grows, or is one of several that are mixed, and the state of its optimizer.
-
-    `reads` gives that many calibration batches of the part of the data that it was last trained on, if it was.
-    """
-
-    model: PreTrainedModel
-    state: State
-    reads: Callable[[int], list[Tensor]] | None = None
-
-
 def predict(
     model: PreTrainedModel, graph: ModelGraph, replicas: dict[MoeSite, Replicas], place: Place
 ) -> Prediction | None:
@@ -108,57 +84,14 @@ def dry_run(model: PreTrainedModel, sites: tuple[MoeSite, ...], place: Place) ->
     return DryRun(losses, {layer: collisions.rate for layer, collisions in seen.items()})
 
 
-def allocate(
+def decide(
     planned: Rewrite, parents: Sequence[Parent], batches: Callable[[int], list[Tensor]], place: Place
 ) -> Decision:
     """What the operator decides, from measurements that all ranks agree on where it needs some."""
-    sites, seed = planned.mixtures, planned.seed
-    model, state = parents[0].model, parents[0].state
-    match planned.operator.measure:
-        case None:
-            return by_scores(planned, {})
-        case ByReconstruction() as how:
-            assert isinstance(planned.operator, ExpertPruning)
-            return pruned(planned, how, planned.operator, model, batches(how.batches), place.device)
-        case ByActivations() as how:
-            models = [parent.model for parent in parents]
-            units = unit_orders(models, planned.networks, batches(how.batches), place.device)
-            return replace(by_scores(planned, {}), units=units)
-        case MeanTokens() as how:
-            entries = {mean_token(s.layer): s.router if isinstance(s, MoeSite) else s.up[0] for s in planned.sites}
-            means = mean_inputs(model, entries, batches(how.batches), place.device)
-            return replace(by_scores(planned, {}), means=means)
-        case Domains() as how:
-            return replace(by_scores(planned, {}), means=_domains(how, parents, place))
-        case BySensitivity() as how:
-            return by_scores(planned, unit_scores(how, model, sites, batches, place.device, seed))
-        case rule:
-            _has_curvature(rule, sites, state)
-            scores = expert_scores(rule, model, state, sites, batches, place.device, seed)
-            return by_scores(planned, scores)
-
-
-def _domains(how: Domains, parents: Sequence[Parent], place: Place) -> dict[str, tuple[float, ...]]:
-    """The domain of every branch: the mean of what enters the seed's head on the branch's own data."""
-    seed, found = parents[how.seed].model, dict[str, tuple[float, ...]]()
-    head = head_of(seed)
-    assert head is not None
-    for number, branch in enumerate(parents):
-        if number not in (0, how.seed):
-            assert branch.reads is not None, "a branch that was not trained is refused when it is planned"
-            batches = branch.reads(how.batches)
-            found |= mean_inputs(seed, {domain(number): head}, batches, place.device)
-    return found
-
-
-def _has_curvature(rule: Ranking, sites: tuple[MoeSite, ...], state: State) -> None:
-    names = {name for site in sites for names in parts(site, rule.over) for name in names}
-    if rule.score == "curvature" and not all("exp_avg_sq" in state.get(name, {}) for name in names):
-        fail(
-            "GROW310",
-            "the curvature score needs Adam's second moment, and the source state has none for its experts",
-            help="train the source with adamw in an earlier stage, or use score: gradient_squared",
-        )
+    measure = planned.operator.measure
+    if measure is None:
+        return by_scores(planned, {})
+    return MEASURES[type(measure)](measure, Calibration(planned, parents, batches, place.device))
 
 
 def skipping(
@@ -169,14 +102,11 @@ def skipping(
     place: Place,
 ) -> Skipping | None:
     """What dynamic skipping would do to the pruned model, if its operator asks."""
-    match planned.operator:
-        case ExpertPruning(skipping="measure") as operator:
-            layers = {site.layer for site in planned.sites}
-            sites = tuple(site for site in graph.moe if site.layer in layers)
-            parts = batches(operator.skipping_batches)
-            return measure_skipping(model, sites, parts, place.windows, place.device)
-        case _:
-            return None
+    if not planned.operator.skipping_over:
+        return None
+    layers = {site.layer for site in planned.sites}
+    sites = tuple(site for site in graph.moe if site.layer in layers)
+    return measure_skipping(model, sites, batches(planned.operator.skipping_over), place.windows, place.device)
 
 
 def apply(

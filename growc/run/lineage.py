@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from growc.anatomy.replicas import Replicas
-from growc.engine.schedules import stable_step
+from growc.engine.learning_rate import stable_step
 from growc.files.atomic import read_json
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
-from growc.operators import Operator
+from growc.growth.past import PastGrowth
 from growc.run.folder import RunFolder
 
 RESULT = "result.json"
 """File of a finished stage: losses by validation window, loads, siblings, seconds."""
-
-
-@dataclass(frozen=True)
-class PastGrowth:
-    """One operator that was applied: replicas by layer, and the optimizer steps from it to the stage in question."""
-
-    operator: Operator
-    replicas: Mapping[int, Replicas]
-    steps_since: int
 
 
 def growths(graph: GrowthGraph, folder: RunFolder, node: TrainNode | GrowNode) -> list[PastGrowth]:

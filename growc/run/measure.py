@@ -19,7 +19,7 @@ from growc.engine.distribute import alone, build_model
 from growc.engine.layout import Layout
 from growc.engine.losses import ready_head, validation_losses
 from growc.growth.graph import GrowNode, State
-from growc.operators.release_siblings import ReleaseSiblings
+from growc.measures.calibration import Parent
 from growc.run import grow as growing
 from growc.run.folder import RunFolder
 from growc.run.prediction_text import dry_run_says, prediction_says, skipping_says
@@ -77,15 +77,15 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
     graph, detail = node.root.model, ""
     for index, rewrite in enumerate(node.rewrites):
         planned = growing.replan(rewrite, graph)
-        decision = growing.allocate(planned, [growing.Parent(model, state)], batches, place)
+        decision = growing.decide(planned, [Parent(model, state)], batches, place)
         replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
-        law = index == 0 and planned.operator.duplicates
+        law = index == 0 and planned.operator.free_top_k
         prediction = growing.predict(model, graph, replicas, place) if law else None
         if prediction:
             detail = prediction_says(float(before), prediction)
-        if isinstance(planned.operator, ReleaseSiblings):
+        if planned.operator.releases:
             detail = dry_run_says(float(before), growing.dry_run(model, planned.mixtures, place))
-        model, graph, state = growing.apply(planned, decision, [growing.Parent(model, state)], place)
+        model, graph, state = growing.apply(planned, decision, [Parent(model, state)], place)
         if skipping := growing.skipping(planned, model, graph, batches, place):
             now = validation_losses(model, windows, device).mean()
             detail = skipping_says(float(now), skipping)

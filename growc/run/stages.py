@@ -26,19 +26,18 @@ from growc.diagnostics import fail
 from growc.engine.balance import Load
 from growc.engine.distribute import build_model, named_state
 from growc.engine.layout import Layout
+from growc.engine.learning_rate import stable_step
 from growc.engine.losses import ready_head, validation_losses
-from growc.engine.schedules import stable_step
 from growc.files.atomic import write_json
 from growc.files.beside import TRAINING
 from growc.growth.decision import Decision
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode, described
 from growc.growth.graph import State as Start
 from growc.growth.rewrite import Rewrite
+from growc.measures.calibration import Parent
 from growc.model import inspect
 from growc.model.build import canonical
-from growc.operators.release_siblings import ReleaseSiblings
 from growc.run import grow as growing
-from growc.run.copies import windows
 from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
 from growc.run.grow import Place, Windows
@@ -154,7 +153,7 @@ class Runner:
         past = growths(self.graph, self.folder, node)
         state = train(
             node, model, graph, state, self.corpus.part(node.data), self.windows, metrics, hooks,
-            copies=windows(past), start=start, offset=self._offset(node, node.data), device=self.device,
+            past=past, start=start, offset=self._offset(node, node.data), device=self.device,
             compiled=self.kernels.compile,
         )  # fmt: skip
         if releasing(graph.config):
@@ -182,7 +181,7 @@ class Runner:
         place = Place(self.layout, self.device, training.precision.compute, training.seed, self.windows, self.kernels)
         before = validation_losses(model, self.windows, self.device)
         result: dict[str, Any] = {"val_losses_before": before.tolist(), "operators": []}
-        others, of_others = list[growing.Parent](), dict[str, list[float]]()
+        others, of_others = list[Parent](), dict[str, list[float]]()
         for start in node.others:
             others.append(self._other(node, start))
             losses = validation_losses(others[-1].model, self.windows, self.device)
@@ -192,15 +191,15 @@ class Runner:
             result["val_losses_of_others"] = of_others
         for index, rewrite in enumerate(node.rewrites):
             planned = growing.replan(rewrite, graph)
-            parents = [growing.Parent(model, state), *others]
+            parents = [Parent(model, state), *others]
             decision = self._decision(node, index, planned, parents, place)
             replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
-            law = index == 0 and planned.operator.duplicates
+            law = index == 0 and planned.operator.free_top_k
             if law and (prediction := growing.predict(model, graph, replicas, place)):
                 result["predicted_val_losses"] = prediction.losses.tolist()
                 result["k_eff"] = prediction.k_eff
                 self._say(node.name, prediction_says(float(before.mean()), prediction))
-            if isinstance(planned.operator, ReleaseSiblings):
+            if planned.operator.releases:
                 dry = growing.dry_run(model, planned.mixtures, place)
                 result["dry_run"] = {"val_losses": dry.losses.tolist(), "collisions": dry.collisions}
                 self._say(node.name, dry_run_says(float(before.mean()), dry))
@@ -236,19 +235,17 @@ class Runner:
             )
         self._finish(node, model, graph, state, 0, result)
 
-    def _other(self, node: GrowNode, start: Start) -> growing.Parent:
+    def _other(self, node: GrowNode, start: Start) -> Parent:
         """A further model that is mixed; nothing else holds it."""
         model, _, state = self._load(self._start_of(node, start), node.training)
-        return growing.Parent(model, state, partial(self._batches, node, self.graph.part(start)))
+        return Parent(model, state, partial(self._batches, node, self.graph.part(start)))
 
-    def _decision(
-        self, node: GrowNode, index: int, planned: Rewrite, parents: list[growing.Parent], place: Place
-    ) -> Decision:
+    def _decision(self, node: GrowNode, index: int, planned: Rewrite, parents: list[Parent], place: Place) -> Decision:
         """Made once: a growth that is done again reads what the journal says."""
         for event in events(self.folder.journal, "decision"):
             if event["key"] == node.key and event["index"] == index:
                 return Decision.read(event)
-        decision = growing.allocate(planned, parents, lambda count: self._calibration(node, count), place)
+        decision = growing.decide(planned, parents, lambda count: self._calibration(node, count), place)
         self._log("decision", node.name, key=node.key, index=index, op=decision.op, **decision.record())
         return decision
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from growc.diagnostics import fail
 from growc.engine import balance as balancing
 from growc.engine.compiled import compile_layers
 from growc.engine.distribute import local
+from growc.engine.learning_rate import learning_rate, stable_step
 from growc.engine.losses import mean_loss, validation_losses
 from growc.engine.micro import micro_batch
 from growc.engine.muon import hidden_matrices
@@ -32,12 +34,10 @@ from growc.engine.optimizer import (
     set_state,
 )
 from growc.engine.recompute import recompute_layers
-from growc.engine.schedules import learning_rate, stable_step
+from growc.engine.schedules import SCHEDULES, Stage
 from growc.growth.graph import TrainNode
-from growc.run.copies import CopiesRates
-from growc.run.copies import Windows as CopiesWindows
+from growc.growth.past import PastGrowth
 from growc.run.journal import append_rows, cut_rows
-from growc.run.releasing import Release
 from growc.spec.schema import Balance
 
 Windows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
@@ -70,7 +70,7 @@ def train(
     metrics: Path,
     hooks: Hooks,
     *,
-    copies: CopiesWindows,
+    past: Sequence[PastGrowth],
     start: int,
     offset: int,
     device: torch.device,
@@ -87,7 +87,7 @@ def train(
         windows: validation windows, of shape (windows, sequence_length + 1).
         metrics: the file of metrics rows.
         hooks: what to tell whom.
-        copies: which experts learn at a rate of their own, and when.
+        past: the growths that led to the stage.
         start: steps of this stage that are done.
         offset: batches of this part that earlier stages have read.
         device: of this rank.
@@ -99,8 +99,9 @@ def train(
     spec, named = node.training, dict(model.named_parameters())
     optimizer = build_optimizer(spec.optimizer, named, hidden_matrices(model, graph.moe), spec.precision.moments)
     set_state(optimizer, named, state)
-    rates, release = CopiesRates(named, graph.moe, copies), Release(model, node.steps)
-    release.at(start)
+    schedules = [schedule(Stage(model, graph, node.steps, past)) for schedule in SCHEDULES]
+    for schedule in schedules:
+        schedule.at(start)
     ranks, rank = dist.get_world_size(), dist.get_rank()
     sequences = spec.batch_tokens // node.sequence_length
     stable = stable_step(spec.schedule, node.steps)
@@ -124,7 +125,9 @@ def train(
             set_rate(optimizer, lr)
             loss, counts = _accumulate(model, batch.split(rows), load, spec.balance)
             norm = clip(named.values(), spec.optimizer.clip_norm)
-            with rates.at(step):
+            with ExitStack() as around:
+                for schedule in schedules:
+                    around.enter_context(schedule.around_update(step))
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if spec.balance.method == "loss_free" and counts:
@@ -139,7 +142,8 @@ def train(
                 )
             speed = spec.batch_tokens / (time.perf_counter() - began)
             done = step + 1
-            release.at(done)
+            for schedule in schedules:
+                schedule.at(done)
             if rank == 0:
                 row = {"step": done, "tokens": done * spec.batch_tokens, "loss": mean, "lr": lr, "grad_norm": norm,
                        "tokens_per_second": speed, "max_violation": balancing.violation(counts)}  # fmt: skip

@@ -12,10 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from growc.anatomy.grown_format import loads
+from growc.anatomy.matches import Added, Expert, Kept, Match, NewExpert, NewRouter, OfMixture, RouterRows
 from growc.anatomy.replicas import order, turn
 from growc.checks.loss import obeys_law, predicted, prove
 from growc.checks.twin import LENGTH, Twin, apply, grow_drawn, grow_twin, tokens, twin_of
-from growc.growth.rewrite import other_of, target, targets
+from growc.growth.rewrite import other_of
 from growc.model import inspect
 from growc.model.drawn import draw, logits
 from growc.numerics.evaluate import InMemory, evaluate
@@ -23,7 +24,6 @@ from growc.operators.branches import BranchExperts
 from growc.operators.claims import Preserves
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.target import Role
 from growc.programs import Divide, Source, deferred_vectors, digest, shape, sources
 from tests.battery.case import SEED, Case
 from tests.battery.gradients import gradients, learning_rows, loads_of, summed_over_copies
@@ -179,15 +179,16 @@ def gradients_and_so_moments_of_copies_follow_the_gradient_program(case: Case, _
     step, ids = case.step.rewrite, tokens(case.twin.source, seed=2)
     before, after = gradients(case.twin.source, ids), gradients(case.twin.grown, ids)
     squares = InMemory({name: gradient**2 for name, gradient in before.items()})
+    matches = step.matches
     for name, found in after.items():
-        moments, aim = step.moments[name], target(name, step.source, step.mixtures)
+        moments, match = step.moments[name], matches[name]
         assert moments.first is not None
         assert moments.second is not None
         rows = torch.arange(len(found))
         expected = evaluate(moments.first, rows, InMemory(before), torch.float64)
         torch.testing.assert_close(expected**2, evaluate(moments.second, rows, squares, torch.float64))
         scale = float(before[name].abs().max())
-        if aim.site is None:
+        if not isinstance(match, OfMixture):
             assert moments.first == Source(name)
         elif case.settings.get("top_k") == "scale":  # all siblings are chosen alike
             torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * scale)
@@ -204,8 +205,8 @@ def what_experts_learn_adds_up_to_what_the_network_would_have(case: Case, _: Pat
     step, ids = case.step.rewrite, tokens(case.twin.source, seed=2)
     before, after = gradients(case.twin.source, ids), gradients(case.twin.grown, ids)
     experts = {name for site in step.grown.moe for name in site.expert_tensors}
-    aims = {t.name: t for t in targets(step.operator, step.source, step.grown, step.moe)}
-    for name in (name for name in after if name not in experts and name in before and aims[name].site is None):
+    aims = step.matches
+    for name in (name for name in after if name in before and isinstance(aims[name], Kept)):
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=2e-5 * float(before[name].abs().max()))
     for name in experts & after.keys():
         rows = torch.arange(len(after[name]))
@@ -251,7 +252,7 @@ def what_is_new_learns_or_is_declared_closed_and_opens_with_the_first_step(case:
     """Every parameter of the grown model gets a gradient, closed ones with the second step."""
     model = _without_favourites(case).grown
     step = case.step.rewrite
-    aims = {t.name: t for t in targets(step.operator, step.source, step.grown, step.moe)}
+    aims = step.matches
     closed = {name for name, aim in aims.items() if case.operator.closed(aim)}
     low_rank = case.settings.get("deltas", {}).get("form") == "low_rank"
     assert bool(closed) == (case.op == "grove" or low_rank)
@@ -260,7 +261,7 @@ def what_is_new_learns_or_is_declared_closed_and_opens_with_the_first_step(case:
     for name, found in first.items():
         share = float(learning_rows(found).float().mean())
         assert share == 0 if name in closed else share > 0, name
-        assert name in closed or share >= _share(case, aims[name].role), name
+        assert name in closed or share >= _share(case, aims[name]), name
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter -= 0.1 * first[name]
@@ -268,9 +269,9 @@ def what_is_new_learns_or_is_declared_closed_and_opens_with_the_first_step(case:
     assert all(after[name].any() for name in after)
 
 
-def _share(case: Case, role: Role) -> float:
+def _share(case: Case, match: Match) -> float:
     """How many rows of a new tensor learn from 2,048 tokens at least: all of few branches, half of many experts."""
-    if role not in (Role.EXPERT, Role.ROUTER, Role.ADDED):
+    if not isinstance(match, Expert | RouterRows | NewExpert | NewRouter | Added):
         return 0.0
     return 1.0 if isinstance(case.operator, BranchExperts) else 0.5
 

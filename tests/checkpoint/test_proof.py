@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from growc.anatomy.matches import Match
 from growc.checks import loss
 from growc.diagnostics import GrowcError, Severity
 from growc.operators.expert_upcycling import ExpertUpcycling
-from growc.operators.target import Target
 from growc.programs import Expr, Source, Take
 from tests.checkpoint.folders import Place, place
 from tests.command_line import growc
@@ -19,15 +19,15 @@ from tests.command_line import growc
 WEIGHT = ExpertUpcycling.weight
 
 
-def _router_left_alone(self: ExpertUpcycling, target: Target) -> Expr:
+def _router_left_alone(self: ExpertUpcycling, tensor: Match) -> Expr:
     """What a router in an unknown place came to: it does not grow."""
-    return Source(target.name) if target.name.endswith("gate.weight") else WEIGHT(self, target)
+    return Source(tensor.name) if tensor.name.endswith("gate.weight") else WEIGHT(self, tensor)
 
 
-def _wrong_rows(self: ExpertUpcycling, target: Target) -> Expr:
+def _wrong_rows(self: ExpertUpcycling, tensor: Match) -> Expr:
     """The right sizes, and rows of the wrong experts."""
-    program = WEIGHT(self, target)
-    if target.name.endswith("gate.weight") and isinstance(program, Take) and isinstance(program.index, tuple):
+    program = WEIGHT(self, tensor)
+    if tensor.name.endswith("gate.weight") and isinstance(program, Take) and isinstance(program.index, tuple):
         return Take(program.x, program.index[::-1])  # pyright: ignore[reportArgumentType]
     return program
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from growc.anatomy.matches import RouterRows, SelectionBias
 from growc.anatomy.replicas import VECTORS, order, turn
 from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import State
@@ -24,12 +25,12 @@ from growc.engine.distribute import build_model, local, named_state
 from growc.engine.layout import Layout
 from growc.engine.optimizer import build_optimizer, get_state, set_rate, set_state
 from growc.growth.rewrite import Rewrite, rewrite
+from growc.measures.calibration import Parent
 from growc.model import inspect
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator, routers
 from growc.operators.allocation import Greedy, allocate
 from growc.operators.initialisation import Slots
-from growc.operators.target import Role, Target
 from growc.programs import Source, Take, shape
 from growc.run import grow as growing
 from growc.run.state import load_state, save_state
@@ -76,7 +77,7 @@ def test_b8_grown_tensors_are_in_the_optimizer_of_the_next_stage(alone: None, tm
     windows: Any = None
     place = growing.Place(Layout(1, 1), torch.device("cpu"), "fp32", 0, windows)
     decision = growing.Decision("expert_upcycling", {s.layer: planned.operator.allocate(s) for s in planned.mixtures})
-    grown, _, moments = growing.apply(planned, decision, [growing.Parent(model, state)], place)
+    grown, _, moments = growing.apply(planned, decision, [Parent(model, state)], place)
     named: dict[str, nn.Parameter] = dict(grown.named_parameters())
     assert moments.keys() == named.keys()
     assert all(m.shape == named[n].shape for n, entry in moments.items() for k, m in entry.items() if k != "step")
@@ -295,14 +296,18 @@ def test_b5_a_selection_bias_is_copied_beside_a_bias_of_the_logits() -> None:
     replicas = (2,) * 8
     bias = {"logits": torch.arange(8.0, dtype=torch.float64), "selection": 10 + torch.arange(8.0, dtype=torch.float64)}
 
-    def grown(name: str, role: Role, both: bool) -> Tensor:
+    def grown(name: str, both: bool) -> Tensor:
         of = site if both else replace(site, selection_bias=None)
-        slots = Slots(Target(name, (8,), role, of), 16, lambda vector: VECTORS[vector](replicas))
+        kinds = {
+            "logits": RouterRows(name, (16,), graph, 1, of, of, ()),
+            "selection": SelectionBias(name, (16,), graph, 1, of),
+        }
+        slots = Slots(kinds[name], 16, lambda vector: VECTORS[vector](replicas))
         return evaluate(router.program(slots), torch.arange(16), InMemory(bias), torch.float64)
 
-    assert torch.equal(grown("logits", Role.ROUTER, both=True), bias["logits"].repeat_interleave(2))
-    for name, role, both in (("selection", Role.SELECTION_BIAS, True), ("logits", Role.ROUTER, False)):
-        found, source = grown(name, role, both), bias[name]
+    assert torch.equal(grown("logits", both=True), bias["logits"].repeat_interleave(2))
+    for name, both in (("selection", True), ("logits", False)):
+        found, source = grown(name, both), bias[name]
         assert torch.equal(found[::2], source)
         assert ((found[1::2] != source) & ((found[1::2] - source).abs() < 1e-3)).all()
 
@@ -355,10 +360,10 @@ def test_b7_the_second_growth_scores_fresh_copies_by_their_own_gradients(alone: 
     place = growing.Place(Layout(1, 1), torch.device("cpu"), "fp32", 0, windows)
     allocation = {"rule": "greedy", "score": score, "cap": 3, "batches": 2}
     planned = _planned(allocation=allocation)
-    decision = growing.allocate(planned, [growing.Parent(model, {})], lambda _: ids, place)
-    grown, graph, state = growing.apply(planned, decision, [growing.Parent(model, {})], place)
+    decision = growing.decide(planned, [Parent(model, {})], lambda _: ids, place)
+    grown, graph, state = growing.apply(planned, decision, [Parent(model, {})], place)
     again = growing.replan(planned, graph)
-    second = growing.allocate(again, [growing.Parent(grown, state)], lambda _: ids, place)
+    second = growing.decide(again, [Parent(grown, state)], lambda _: ids, place)
     for layer, scores in second.scores.items():
         before, siblings = decision.scores[layer], order(decision.replicas[layer])
         copied = [expert for expert, r in enumerate(decision.replicas[layer]) if r > 1]

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from growc.anatomy.grown_format import GROWN, opened_to, without_siblings
 from growc.checks.twin import LENGTH, grow_twin, tokens
+from growc.engine.schedules.sibling_release import Release
 from growc.growth.graph import GrowNode
 from growc.growth.open import open_spec
 from growc.model import inspect
@@ -19,7 +20,6 @@ from growc.model.drawn import build, load, logits
 from growc.nn.exclusive import exclusive_routers
 from growc.nn.released import as_released
 from growc.operators import operator
-from growc.run.releasing import Release
 from tests.families import FAMILIES
 from tests.operators_cases import EXACT
 from tests.run import tiny

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from growc.growth.rewrite import target
+from growc.growth.rewrite import core_seconds, rewrite
 from growc.model import inspect
 from growc.operators import work
 from growc.operators.expert_upcycling import ExpertUpcycling
@@ -20,7 +20,7 @@ DRAWN = {"copy_noise", "drop", "random"}
 
 def seconds(factor: int = 2, **settings: Any) -> float:
     operator = ExpertUpcycling.model_validate({"factor": factor, **settings})
-    return sum(operator.seconds(target(name, MODEL, operator.sites(MODEL))) for name in MODEL.tensors)
+    return core_seconds(rewrite(operator, MODEL, seed="0", sequence_length=16))
 
 
 @pytest.mark.parametrize("init", EXPERT_INITS)

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from torch import nn
 
 from growc.engine.optimizer import build_optimizer
+from growc.engine.schedules.copy_rates import CopiesRates, windows
 from growc.model import inspect
 from growc.operators import operator
 from growc.operators.copies_rate import CopiesRate
-from growc.run.copies import CopiesRates, windows
 from growc.run.lineage import PastGrowth
 from growc.spec.schema import AdamW, Muon, Optimizer, Sgd
 from tests.families import FAMILIES
@@ -71,7 +71,7 @@ def test_rows_of_copies_move_as_with_another_learning_rate(spec: Optimizer) -> N
         for step, pull in enumerate(pulls):
             for name, parameter in named.items():
                 parameter.grad = pull[name].clone()
-            with rates.at(step):
+            with rates.around_update(step):
                 optimizer.step()
             seen.append({name: p.detach().clone() for name, p in named.items()})
         return seen

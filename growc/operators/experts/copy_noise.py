@@ -31,8 +31,8 @@ class CopyNoise(ExpertInit):
 
     @override
     def weight(self, slots: Slots) -> Expr:
-        shape = (slots.count, *slots.target.shape[1:])
-        noise = Init(shape, "normal", self.noise, slots.target.name)
+        shape = (slots.count, *slots.tensor.before[1:])
+        noise = Init(shape, "normal", self.noise, slots.tensor.name)
         return slots.on_copies(Add(slots.copied, noise if self.unit == "absolute" else Scale(noise, Std(slots.source))))
 
     @override

@@ -42,7 +42,7 @@ class Drop(ExpertInit):
     def weight(self, slots: Slots) -> Expr:
         if (units := units_of(slots)) is None:
             return slots.copied
-        noise = Init((slots.count, *slots.target.shape[1:]), "normal", 1.0, slots.target.name)
+        noise = Init((slots.count, *slots.tensor.before[1:]), "normal", 1.0, slots.tensor.name)
         how = (*layout(units), ("fraction", self.fraction), ("fresh", self.fresh), ("down", int(units.down)))
         return slots.on_copies(Apply("drop_units", (slots.copied, noise), how, expert_seed(slots)))
 

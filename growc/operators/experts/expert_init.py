@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from growc.anatomy.matches import Expert
 from growc.anatomy.sites import MoeSite, Units
 from growc.operators.claims import Problem
 from growc.operators.initialisation import Initialisation, Slots
@@ -56,15 +57,13 @@ class ExpertInit(Initialisation):
 
 def of_originals(slots: Slots) -> Expr:
     """The expected gradient where copies are nothing like their source: only originals know theirs."""
-    none = Init((slots.count, *slots.target.shape[1:]), "zeros", 0.0, slots.target.name)
+    none = Init((slots.count, *slots.tensor.before[1:]), "zeros", 0.0, slots.tensor.name)
     return Where(slots.vector("copies"), none, Divide(slots.copied, slots.vector("replicas")))
 
 
 def units_of(slots: Slots) -> Units | None:
     """Where the intermediate units lie in this tensor, or None if it has none (a bias of the stream)."""
-    site = slots.target.site
-    assert site is not None
-    return next((units for units in site.units if units.tensor == slots.target.name), None)
+    return slots.tensor.units if isinstance(slots.tensor, Expert) else None
 
 
 def layout(units: Units) -> Layout:
@@ -74,7 +73,7 @@ def layout(units: Units) -> Layout:
 
 def matrices_of(slots: Slots) -> tuple[int, int, int] | None:
     """How many matrices of one copy lie in this tensor, and the units and the stream of each; None if it has none."""
-    units, row = units_of(slots), slots.target.shape[1:]
+    units, row = units_of(slots), slots.tensor.before[1:]
     if units is None or len(row) < 2:
         return None
     return units.times, row[units.dim] // units.times, prod(row) // row[units.dim]
@@ -87,6 +86,4 @@ def ranked(rank: int | None) -> Layout:
 
 def expert_seed(slots: Slots) -> str:
     """A seed that all tensors of an expert share, so that they are drawn the same units."""
-    site = slots.target.site
-    assert site is not None
-    return f"{site.experts}/units"
+    return f"{slots.tensor.site.experts}/units"

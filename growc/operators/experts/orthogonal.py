@@ -37,7 +37,7 @@ class Orthogonal(ExpertInit):
     def weight(self, slots: Slots) -> Expr:
         units = units_of(slots)
         how = layout(units) if units else ()
-        return slots.on_copies(Apply("orthogonal", (slots.copied,), how, slots.target.name))
+        return slots.on_copies(Apply("orthogonal", (slots.copied,), how, slots.tensor.name))
 
     @override
     def seconds(self, slots: Slots) -> float:

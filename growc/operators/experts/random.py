@@ -26,8 +26,8 @@ class Random(ExpertInit):
 
     @override
     def weight(self, slots: Slots) -> Expr:
-        shape = (slots.count, *slots.target.shape[1:])
-        return slots.on_copies(Scale(Init(shape, "normal", 1.0, slots.target.name), Std(slots.source)))
+        shape = (slots.count, *slots.tensor.before[1:])
+        return slots.on_copies(Scale(Init(shape, "normal", 1.0, slots.tensor.name), Std(slots.source)))
 
     @override
     def seconds(self, slots: Slots) -> float:

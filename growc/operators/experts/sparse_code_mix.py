@@ -47,11 +47,11 @@ class SparseCodeMix(ExpertInit):
     @override
     def weight(self, slots: Slots) -> Expr:
         units = units_of(slots)
-        if units is None or len(slots.target.shape) < 3:
+        if units is None or len(slots.tensor.before) < 3:
             return slots.on_copies(Add(Scale(slots.copied, 1 - self.mix), Scale(slots.neighbour, self.mix)))
         names = ("dictionary", "sparsity", "mix", "iterations")
         how = (*layout(units), *((name, getattr(self, name)) for name in names))
-        return slots.on_copies(Apply("sparse_code_mix", (slots.copied, slots.neighbour), how, slots.target.name))
+        return slots.on_copies(Apply("sparse_code_mix", (slots.copied, slots.neighbour), how, slots.tensor.name))
 
     @override
     def seconds(self, slots: Slots) -> float:

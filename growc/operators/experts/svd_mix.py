@@ -51,10 +51,10 @@ class SvdMix(ExpertInit):
     @override
     def weight(self, slots: Slots) -> Expr:
         units = units_of(slots)
-        if units is None or len(slots.target.shape) < 3:
+        if units is None or len(slots.tensor.before) < 3:
             return slots.on_copies(Add(Scale(slots.copied, 1 - self.ratio), Scale(slots.neighbour, self.ratio)))
         how = (*layout(units), ("ratio", self.ratio), *ranked(self.rank))
-        seed = slots.target.name if self.rank is not None else ""  # what is exact draws nothing
+        seed = slots.tensor.name if self.rank is not None else ""  # what is exact draws nothing
         return slots.on_copies(Apply("svd_mix", (slots.copied, slots.neighbour), how, seed))
 
     @override

@@ -63,11 +63,11 @@ class SvdPerturb(ExpertInit):
     @override
     def weight(self, slots: Slots) -> Expr:
         units = units_of(slots)
-        if units is None or len(slots.target.shape) < 3:
+        if units is None or len(slots.tensor.before) < 3:
             return slots.copied
         how = (("values", self.values), ("vectors", self.vectors), ("unit", self.unit), ("drop", self.drop))
         how = (*layout(units), *how, *ranked(self.rank))
-        return slots.on_copies(Apply("svd_perturb", (slots.copied,), how, slots.target.name))
+        return slots.on_copies(Apply("svd_perturb", (slots.copied,), how, slots.tensor.name))
 
     @override
     def seconds(self, slots: Slots) -> float:

@@ -56,6 +56,6 @@ class BiasOnly(RouterInit):
         if self.shift:
             moved = Add(moved, Init((slots.count,), "constant", self.shift, ""))
         if self.noise:
-            noise = Init((slots.count,), "normal", self.noise, f"{slots.target.name}/bias_only")
+            noise = Init((slots.count,), "normal", self.noise, f"{slots.tensor.name}/bias_only")
             moved = Add(moved, noise if self.unit == "absolute" else Scale(noise, Std(slots.source)))
         return slots.on_copies(super().bias(slots, moved))

@@ -34,5 +34,5 @@ class CopyNoise(RouterInit):
 
     @override
     def rows(self, slots: Slots) -> Expr:
-        noise = Init((slots.count, *slots.target.shape[1:]), "normal", self.noise, slots.target.name)
+        noise = Init((slots.count, *slots.tensor.before[1:]), "normal", self.noise, slots.tensor.name)
         return slots.on_copies(Add(slots.copied, noise if self.unit == "absolute" else Scale(noise, Std(slots.source))))

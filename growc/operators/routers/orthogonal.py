@@ -29,4 +29,4 @@ class Orthogonal(RouterInit):
 
     @override
     def rows(self, slots: Slots) -> Expr:
-        return slots.on_copies(Apply("orthogonal", (slots.copied,), seed=slots.target.name))
+        return slots.on_copies(Apply("orthogonal", (slots.copied,), seed=slots.tensor.name))

@@ -33,6 +33,6 @@ class PerturbNewOnly(RouterInit):
 
     @override
     def rows(self, slots: Slots) -> Expr:
-        noise = Init((slots.count, *slots.target.shape[1:]), "normal", self.noise, slots.target.name)
+        noise = Init((slots.count, *slots.tensor.before[1:]), "normal", self.noise, slots.tensor.name)
         unit = Std(slots.copied, slots.vector("copies"))
         return slots.on_copies(Add(slots.copied, Scale(noise, unit)))

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pydantic import Field
 from typing_extensions import override
 
+from growc.anatomy.matches import PerExpert, SelectionBias
 from growc.anatomy.sites import MoeSite
 from growc.operators.claims import Problem
 from growc.operators.initialisation import Initialisation, Slots
-from growc.operators.target import Role
 from growc.programs import Add, Expr, Init
 
 
@@ -53,18 +53,18 @@ class RouterInit(Initialisation):
         """The grown bias that decides: `start` with noise on the copies (arXiv 2604.19835 v2, Section 3.1)."""
         if not self.bias_noise:
             return start
-        noise = Init((slots.count,), "uniform", self.bias_noise, slots.target.name)
+        noise = Init((slots.count,), "uniform", self.bias_noise, slots.tensor.name)
         return slots.on_copies(Add(start, noise))
 
     def program(self, slots: Slots) -> Expr:
         """The grown tensor of one router, or another with a number for each expert, whichever it is."""
-        target, site = slots.target, slots.target.site
-        assert site is not None
-        if len(target.shape) == 2:
-            return self.rows(slots)
-        if target.role is Role.PER_EXPERT:
-            return slots.copied
-        if target.role is Role.SELECTION_BIAS:
-            return self.bias(slots, slots.copied)
-        start = self.logit_bias(slots)
-        return self.bias(slots, start) if site.selection_bias is None else start
+        match slots.tensor:
+            case tensor if len(tensor.shape) == 2:
+                return self.rows(slots)
+            case PerExpert():
+                return slots.copied
+            case SelectionBias():
+                return self.bias(slots, slots.copied)
+            case tensor:
+                start = self.logit_bias(slots)
+                return self.bias(slots, start) if tensor.site.selection_bias is None else start

@@ -31,5 +31,5 @@ class Split(RouterInit):
 
     @override
     def rows(self, slots: Slots) -> Expr:
-        v = Scale(Init((slots.count, slots.target.shape[1]), "normal", self.std, slots.target.name), Std(slots.source))
+        v = Scale(Init((slots.count, slots.tensor.before[1]), "normal", self.std, slots.tensor.name), Std(slots.source))
         return Add(slots.copied, Scale(Take(v, slots.vector("pair")), slots.vector("sign")))

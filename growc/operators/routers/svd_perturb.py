@@ -44,11 +44,11 @@ class SvdPerturb(RouterInit):
 
     @override
     def rows(self, slots: Slots) -> Expr:
-        seed = slots.target.name
+        seed = slots.tensor.name
         moved = slots.of_whole("svd_perturb", seed, values=self.values, vectors=self.vectors, unit=self.unit)
         return slots.on_copies(moved)
 
     @override
     def seconds(self, slots: Slots) -> float:
-        rows, *width = slots.target.shape
+        rows, *width = slots.tensor.before
         return -(-slots.copies // rows) * perturbed(rows, width[0], None) if width else 0.0

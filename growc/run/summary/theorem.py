@@ -26,7 +26,7 @@ from torch import Tensor
 from growc.anatomy.grown_format import without_siblings
 from growc.anatomy.sites import MoeSite
 from growc.checkpoint.training import read_config, read_tensor
-from growc.engine.schedules import learning_rate
+from growc.engine.learning_rate import learning_rate
 from growc.files.beside import TRAINING
 from growc.growth.graph import GrowNode, Node, TrainNode
 from growc.run.folder import RunFolder

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from growc.engine.schedules import stable_step
+from growc.engine.learning_rate import stable_step
 from growc.files.atomic import read_json
 from growc.growth.graph import ArmPath, GrowNode, GrowthGraph, State, TrainNode, digest
 from growc.run.folder import RunFolder

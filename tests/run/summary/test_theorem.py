@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from growc.anatomy.grown_format import without_siblings
-from growc.engine.schedules import learning_rate
+from growc.engine.learning_rate import learning_rate
 from growc.growth.graph import TrainNode
 from growc.growth.open import open_spec
 from growc.run.source import fresh_model

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from growc.anatomy.sites import MoeSite
 from growc.engine.distribute import local
+from growc.engine.schedules.schedule import Schedule, Stage
 from growc.engine.sharded import rows_held
+from growc.growth.past import PastGrowth
 from growc.operators.copies_rate import CopiesRate
-from growc.run.lineage import PastGrowth
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def windows(past: Iterable[PastGrowth]) -> Windows:
     return found
 
 
-class CopiesRates:
+class CopiesRates(Schedule):
     """The rows of this rank's shards that are in a window.
 
     Args:
@@ -71,14 +73,20 @@ class CopiesRates:
                 held = rows_held(named[name])
                 self.rows.append((named[name], of_layer[held.start : held.stop]))
 
+    @override
     @contextmanager
-    def at(self, step: int) -> Generator[None]:
-        """Within, the optimizer takes step `step` of the stage (from 0); then the rows in a window are scaled."""
+    def around_update(self, step: int) -> Generator[None]:
+        """The rows in a window are scaled at the end."""
         scaled = [item for tensor, of_rows in self.rows if (item := _scaled(tensor, of_rows, step))]
         yield
         with torch.no_grad():
             for shard, index, factors, old in scaled:
                 shard[index] = old + factors * (shard[index] - old)
+
+
+def copy_rates(stage: Stage) -> CopiesRates:
+    """The rates of the copies that the growths before a stage made."""
+    return CopiesRates(dict(stage.model.named_parameters()), stage.graph.moe, windows(stage.past))
 
 
 def _scaled(

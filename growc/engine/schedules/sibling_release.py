@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from growc.anatomy.grown_format import GROWN, opened_to, release_of
+from growc.engine.schedules.schedule import Schedule, Stage
 from growc.nn.exclusive import exclusive_routers
 
 
-class Release:
+class Release(Schedule):
     """Holds losers back less and less; the model's config says how far it is, so that every saved state is right.
 
     It never goes back: a stage that starts from a state half released, such as the one before an anneal, stays there
@@ -26,11 +28,16 @@ class Release:
         self.steps = None if over is None else round(over * steps)
         self.reached = min((router.open for router in self.routers), default=0.0)
 
+    @override
     def at(self, done: int) -> None:
-        """Be where the release is after `done` steps of the stage."""
         if self.steps is None:
             return
         how_far = max(self.reached, min(1.0, done / self.steps)) if self.steps else 1.0
         for router in self.routers:
             router.open = how_far
         setattr(self.model.config, GROWN, opened_to({GROWN: getattr(self.model.config, GROWN)}, how_far)[GROWN])
+
+
+def sibling_release(stage: Stage) -> Release:
+    """The release that the model's config asks for."""
+    return Release(stage.model, stage.steps)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from growc.engine.schedules import learning_rate, stable_step
+from growc.engine.learning_rate import learning_rate, stable_step
 from growc.spec.schema import Constant, Cosine, Schedule, Wsd
 from growc.spec.training import Decay
 
