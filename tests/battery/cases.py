@@ -114,10 +114,11 @@ def _families(example: Example) -> tuple[str, ...]:
 
 
 def _in_turn(case: Case) -> bool:
-    """Whether CI runs the case: of an operator with several examples, every family has every second, in turn."""
-    names = list(examples(case.op))
-    turn = names.index(case.name) + _families(case.example).index(case.family) if case.name in names else 0
-    return len(names) == 1 or turn % 2 == 0
+    """Whether CI runs the case: of an operator's examples on like sources, every family has every second, in turn."""
+    alike = [name for name, example in examples(case.op).items() if example.source == case.example.source]
+    if case.axes or len(alike) == 1:
+        return True
+    return (alike.index(case.name) + _families(case.example).index(case.family)) % 2 == 0
 
 
 def product_of_axes() -> Iterator[Case]:

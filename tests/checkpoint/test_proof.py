@@ -45,7 +45,6 @@ def test_a_wrong_program_is_refused_before_a_byte_is_written(
     family: str, wrong: Any, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = place(tmp_path, family, {})
-    monkeypatch.setattr("growc.growth.open.code_digest", lambda: code)
     monkeypatch.setattr("growc.checks.loss.keep", lambda *given: given[-1]())  # the cache knows the right operator
     monkeypatch.setattr(ExpertUpcycling, "weight", wrong)
     assert code in _codes(there)

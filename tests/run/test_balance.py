@@ -7,6 +7,7 @@ import torch
 
 from growc.checks.twin import LENGTH, tokens
 from growc.engine.balance import Load, auxiliary_loss, z_loss
+from growc.growth.rewrite import rewrite
 from growc.model import inspect
 from growc.model.drawn import draw, logits
 from growc.operators import operator
@@ -20,7 +21,7 @@ def test_losses_of_routers(family: str) -> None:
     graph = inspect(FAMILIES[family], LENGTH)
     if not graph.moe:
         grows = operator("router_upcycling").model_validate({"experts": 4})
-        graph = inspect(grows.config(graph, {}), LENGTH)
+        graph = rewrite(grows, graph, seed="0", sequence_length=LENGTH).grown
     model = draw(graph.config, 0)
     seen = dict[int, torch.Tensor]()
     place = int(graph.moe[0].dense_dispatch)  # the gates come first where every expert sees every token
