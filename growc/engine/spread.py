@@ -1,6 +1,7 @@
 """The one file that touches transformers' distributed engine: expert parallelism, and FSDP2 over all that is left.
 
-Every model is sharded, on one rank too, so that one rank computes in the types that many compute in.
+One rank shards, too, where that is what casts weights to bf16. In fp32 it has nothing to gain from it, and would copy
+every weight twice in a step.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ SCALING_ROUTER = replace(ROUTER, output_dtype=torch.bfloat16)
 def spread(
     model: PreTrainedModel, layout: Layout, device: torch.device, precision: FloatType, graph: ModelGraph
 ) -> None:
-    """Shard a model that is on the meta device, in place.
+    """Shard a model that is on the meta device, in place; one rank keeps it whole in fp32.
 
     Args:
         model: with transformers' plans of what is a unit of sharding, and of how experts divide.
@@ -50,6 +51,8 @@ def spread(
         precision: what forward and backward compute in.
         graph: what the model is.
     """
+    if layout.ranks == 1 and precision == "fp32":
+        return
     policy = POLICIES[precision]
     dense = _mesh(device, layout, ("replicate", "fsdp"), (layout.replicate, layout.fsdp))
     experts: list[FSDPModule] = []

@@ -39,8 +39,9 @@ def step(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], se
     for seed in seeds:
         for name, gradient in drawn(shapes, 1 + seed).items():
             layout = named[name].data
-            assert isinstance(layout, DTensor)
-            named[name].grad = distribute_tensor(gradient, layout.device_mesh, layout.placements)
+            if isinstance(layout, DTensor):
+                gradient = distribute_tensor(gradient, layout.device_mesh, layout.placements)
+            named[name].grad = gradient
         optimizer.step()
 
 
