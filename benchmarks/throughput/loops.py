@@ -38,7 +38,10 @@ class Loop(Protocol):
 
 
 class Growc(Loop):
-    """growc's loop over a stage, as a run has it: FSDP2 on one rank, loss in chunks, counts of experts, metrics."""
+    """growc's loop over a stage, as a run has it on one rank: losses in chunks, counts of experts, metrics.
+
+    In bf16 with FSDP2, which casts the weights.
+    """
 
     def __init__(self, setting: Setting, folder: Path) -> None:
         self.folder, self.device, self.done = folder, device(), 0
