@@ -87,12 +87,8 @@ class JoinedExpert(Expert):
 
 @dataclass(frozen=True)
 class RouterRows(OfMixture):
-    """The router's weight, or the bias of its logits.
+    """The router's weight, or the bias of its logits; `attention` are the attentions of the layer, in the source."""
 
-    `grown` is the site in the grown model, and `attention` are the attentions of the layer, in the source.
-    """
-
-    grown: MoeSite
     attention: tuple[AttentionSite, ...]
 
 

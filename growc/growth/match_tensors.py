@@ -69,10 +69,7 @@ def match_tensors(growth: Growth) -> Iterator[Match]:
     for name, tensor in grown.tensors.items():
         common = (name, tensor.shape, source, growth.parents)
         if name in source.tensors:
-            found = (
-                _of_mixture(common, site, after[site.layer], attention.get(site.layer, ()), joining, growth)
-                for site in mixtures
-            )
+            found = (_of_mixture(common, site, attention.get(site.layer, ()), joining, growth) for site in mixtures)
             kept = Projection(*common) if name in projections else Kept(*common)
             yield next((match for match in found if match is not None), kept)
         else:
@@ -85,7 +82,6 @@ Common = tuple[str, tuple[int, ...], ModelGraph, int]
 def _of_mixture(
     common: Common,
     site: MoeSite,
-    after: MoeSite,
     attention: tuple[AttentionSite, ...],
     joining: dict[int, FfnSite],
     growth: Growth,
@@ -97,7 +93,7 @@ def _of_mixture(
             return JoinedExpert(*common, site, joining[site.layer], growth.order)
         return Expert(*common, site)
     if name in site.router_rows:
-        return RouterRows(*common, site, after, attention)
+        return RouterRows(*common, site, attention)
     if name == site.selection_bias:
         return SelectionBias(*common, site)
     if name in site.per_expert:
@@ -117,7 +113,7 @@ def _made(
 ) -> Match:
     """A tensor that the source does not have."""
     name, grown = common[0], growth.grown
-    for site in (after[each.layer] for each in growth.sites):
+    for site in (after[each.layer] for each in growth.sites if each.layer in after):
         if name in site.expert_tensors and site.layer in networks:
             return NewExpert(*common, site, networks[site.layer], growth.order)
         if name == site.selection_bias:

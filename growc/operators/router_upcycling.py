@@ -193,7 +193,7 @@ class RouterUpcycling(FromDense):
     def routed(self, tensor: RouterRows | NewRouter) -> Expr:
         if not _is_made(tensor):
             return Init(tensor.shape, "zeros", 0.0, tensor.name)
-        mixture, (attention,) = _grown(tensor), tensor.attention
+        mixture, (attention,) = tensor.site, tensor.attention
         query, key = attention.query_heads, attention.key_heads
         assert query is not None
         assert key is not None
@@ -246,14 +246,9 @@ class RouterUpcycling(FromDense):
             )
 
 
-def _grown(tensor: RouterRows | NewRouter) -> MoeSite:
-    """The mixture in the grown model."""
-    return tensor.grown if isinstance(tensor, RouterRows) else tensor.site
-
-
 def _is_made(tensor: RouterRows | NewRouter) -> bool:
     """Whether it is one of the tensors of a mixture of routers."""
-    router = _grown(tensor).router
+    router = tensor.site.router
     return tensor.name in (f"{router}.weight", f"{router}.queries")
 
 

@@ -299,7 +299,7 @@ def test_b5_a_selection_bias_is_copied_beside_a_bias_of_the_logits() -> None:
     def grown(name: str, both: bool) -> Tensor:
         of = site if both else replace(site, selection_bias=None)
         kinds = {
-            "logits": RouterRows(name, (16,), graph, 1, of, of, ()),
+            "logits": RouterRows(name, (16,), graph, 1, of, ()),
             "selection": SelectionBias(name, (16,), graph, 1, of),
         }
         slots = Slots(kinds[name], 16, lambda vector: VECTORS[vector](replicas))
