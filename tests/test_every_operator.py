@@ -37,7 +37,7 @@ def _hold(case: Case, folder: Path, subtests: pytest.Subtests) -> None:
                 statement.check(case, folder)
 
 
-@pytest.mark.share(8)
+@pytest.mark.share(16)
 @pytest.mark.parametrize("case", _items(CASES))
 def test_every_property_holds(case: Case, tmp_path: Path, subtests: pytest.Subtests) -> None:
     _hold(case, tmp_path, subtests)

@@ -74,6 +74,7 @@ def test_every_operator_that_grows_one_folder_is_read() -> None:
     assert set(READ) == {name for name in OPERATORS if not operator(name).mixes}
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize(
     "name", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in SCENES]
 )

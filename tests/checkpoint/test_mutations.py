@@ -63,6 +63,7 @@ def without(config: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in keys}
 
 
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("what", HARMLESS)
 def test_a_change_that_means_nothing_changes_nothing(tmp_path: Path, base: str, what: str) -> None:

@@ -213,6 +213,7 @@ def test_mixtures_of_routers_grow_on(way: str) -> None:
 
 
 @way
+@pytest.mark.nightly(2)
 @pytest.mark.parametrize(
     "family", ["mixtral", "qwen3_moe", "gpt_oss", "glm4_moe", "olmoe", "granitemoe", "llama4_text"]
 )
