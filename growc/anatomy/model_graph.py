@@ -54,11 +54,13 @@ class Axis:
 class Blocks:
     """The repeated residual blocks: modules `{path}.{i}`, with one letter per layer.
 
-    Blocks share a letter when their classes, tensor shapes and scalar attributes (a window, say) are.
+    Blocks share a letter when their classes, tensor shapes and scalar attributes (a window, say) are the same; blocks
+    of different models are then alike in `kinds`, which have a digest of all these for each layer.
     """
 
     path: str
     letters: tuple[str, ...]
+    kinds: tuple[str, ...]
 
     @property
     def pattern(self) -> str:
@@ -138,7 +140,7 @@ class ModelGraph:
     in model order, tied parameters once; `tied` maps their further names to the first. `layers_field`,
     `expert_field` and `top_k_field` are the config keys that set depth, number of experts and how many of
     them a token gets, `layer_lists` those that hold one value per layer. `unreached` are parameters that the
-    forward pass never touches.
+    forward pass never touches. `names` are the family's own names of standard keys, where they differ.
     """
 
     model_type: str
@@ -156,6 +158,7 @@ class ModelGraph:
     layer_lists: tuple[str, ...]
     cost: Cost
     unreached: tuple[str, ...]
+    names: Mapping[str, str]
 
     @property
     def layers(self) -> int:

@@ -200,6 +200,7 @@ class AttentionSite:
     inputs: int = 0
     query_heads: Heads | None = None
     key_heads: Heads | None = None
+    value_heads: Heads | None = None
     key_value: tuple[str, ...] = ()
     router: str | None = None
 

@@ -12,23 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from torch import Tensor, fx
-from torch.fx.proxy import TraceError
 from transformers.utils import logging
 
 from growc.anatomy.grown_format import GROWN, groups_of
 from growc.anatomy.model_graph import Blocks, ModelGraph, TensorInfo
 from growc.anatomy.sites import MoeSite
-from growc.diagnostics import fail
 from growc.model import axes, cost, expert_tensors, layers, routing, sites, units
-from growc.model.build import REFUSALS, build_meta, canonical, load_config, own_attention
+from growc.model.build import canonical, load_config, own_attention
 from growc.model.kept import keep
-from growc.model.trace import trace
+from growc.model.traced import TRACE_LENGTH, trace_kinds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-TRACE_LENGTH = 64
-"""Positions in the traced sequence; the cost at every other length follows from the cost at this one."""
 
 GRAPH = TypeAdapter(ModelGraph)
 
@@ -52,20 +47,15 @@ def _inspect(key: str) -> ModelGraph:
 
 
 def _traced(key: str) -> ModelGraph:
-    config = axes.pinned(load_config(json.loads(key)))
-    model = build_meta(config)
-    blocks = layers.blocks(model)
-    depth = axes.depth_of(config, len(blocks.letters))
-    # One block of each kind is traced, and stands for all that are built alike.
-    small = axes.reduction(config, model, blocks, depth)
-    traced = model if small is config else build_meta(small)
-    graph = _trace(traced)
-    found = sites.find(graph, traced, blocks)
+    traced = trace_kinds(axes.pinned(load_config(json.loads(key))))
+    config, model, blocks, depth = traced.config, traced.whole, traced.blocks, traced.depth
+    graph, small = traced.graph, traced.small
+    found = sites.find(graph, traced.model, blocks)
     if not found.attention and cost.multiplies(graph):
         own_attention(config.model_type)
-    moved = axes.find(small, traced, blocks, depth)
+    moved = axes.find(small, traced.model, blocks, depth)
     expert_field = axes.expert_field(moved, found.moe)
-    mixtures = expert_tensors.find(found.moe, moved, expert_field, graph, traced, blocks)
+    mixtures = expert_tensors.find(found.moe, moved, expert_field, graph, traced.model, blocks)
     top_k_field = routing.top_k_field(mixtures, small, blocks)
     groups = groups_of(config.to_dict())
     tensors, tied = _tensors(model)
@@ -90,6 +80,7 @@ def _traced(key: str) -> ModelGraph:
         layer_lists=depth.lists,
         cost=cost.count(graph, found, blocks, tensors, head_of(model)),
         unreached=_unreached(graph, blocks, tensors),
+        names={**config.attribute_map},
     )
 
 
@@ -102,18 +93,6 @@ def _quiet() -> Generator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _trace(model: PreTrainedModel) -> fx.GraphModule:
-    try:
-        return trace(model, TRACE_LENGTH)
-    except (*REFUSALS, TraceError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        fail(
-            "GROW204",
-            f"{model.config.model_type} cannot be traced: {type(error).__name__}: {reason}",
-            help="sizes that do not fit together, or code that depends on the values of tensors",
-        )
 
 
 def _tensors(model: PreTrainedModel) -> tuple[dict[str, TensorInfo], dict[str, str]]:

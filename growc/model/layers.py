@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -44,10 +45,11 @@ def blocks(model: nn.Module) -> Blocks:
     )
     path = repeated_path(owners)
     if not path:
-        return Blocks(path, ())
+        return Blocks(path, (), ())
     letters: dict[object, str] = {}
-    children = (child for _, child in model.get_submodule(path).named_children())
-    return Blocks(path, tuple(letters.setdefault(_signature(block), _letter(len(letters))) for block in children))
+    kinds = tuple(_signature(child) for _, child in model.get_submodule(path).named_children())
+    marks = tuple(hashlib.sha256(repr(kind).encode()).hexdigest()[:16] for kind in kinds)
+    return Blocks(path, tuple(letters.setdefault(kind, _letter(len(letters))) for kind in kinds), marks)
 
 
 def layers_shown(kinds: Sequence[object]) -> int:

@@ -46,7 +46,7 @@ def find(graph: fx.GraphModule, model: nn.Module, blocks: Blocks) -> Sites:
         model: the whole model, or its first layers with one block of each kind at least.
         blocks: of the whole model; a block gets the sites of the first one that is built alike.
     """
-    finder = _Finder(graph, model, blocks.path)
+    finder = Finder(graph, model, blocks.path)
     nodes = graph.graph.nodes
     return Sites(
         path=finder.path,
@@ -102,7 +102,9 @@ def common_module(*names: str) -> str:
     return ".".join(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, owners))
 
 
-class _Finder:
+class Finder:
+    """What the nodes of a trace are, and which are nearest to which."""
+
     def __init__(self, graph: fx.GraphModule, model: nn.Module, path: str) -> None:
         self.modules: dict[fx.Node, nn.Module] = {
             node: graph.get_submodule(str(node.target)) for node in graph.graph.nodes if node.op == "call_module"
@@ -113,6 +115,7 @@ class _Finder:
         self.model = model  # the graph keeps leaves only; attributes of the modules around them are here
 
     def layer(self, node: fx.Node) -> int | None:
+        """The layer that a node lies in, or None outside of the repeated blocks."""
         return layer_of(self.path, module_of(node))
 
     def nearest(self, start: fx.Node, stop: Test, neighbours: Callable[[fx.Node], list[fx.Node]]) -> list[fx.Node]:
@@ -126,6 +129,7 @@ class _Finder:
         return sorted(found, key=self.order.__getitem__)
 
     def sources(self, start: fx.Node, stop: Test) -> list[fx.Node]:
+        """The last nodes before `start` that satisfy `stop`, on every way to it within its block."""
         return self.nearest(start, stop, lambda node: node.all_input_nodes)
 
     def is_linear(self, node: fx.Node) -> bool:
@@ -150,6 +154,7 @@ class _Finder:
         return {**fixed, **self.parameters.get(node, {})}
 
     def is_parametric(self, node: fx.Node) -> bool:
+        """Whether a node is a module with parameters of its own, or an attention."""
         return bool(self.parameters.get(node)) or is_attention(node)
 
     def moe(self, node: fx.Node) -> MoeSite | None:
@@ -231,7 +236,7 @@ class _Finder:
         query, key, value_ = (tuple(str(n.target) for n in self.sources(o, self.is_linear)) for o in operands)
         after = self.nearest(node, self.is_linear, lambda n: list(n.users))
         q, k, v = (value(operand).shape for operand in operands)
-        query_heads, key_heads = self._heads(operands[0]), self._heads(operands[1])
+        query_heads, key_heads, value_heads = map(self._heads, operands)
         entries = {n.all_input_nodes[0] for o in operands[:2] for n in self.sources(o, self.is_linear)}
         window = node.args[4]
         assert isinstance(window, int)
@@ -249,6 +254,7 @@ class _Finder:
             inputs=_width(*entries) if len(entries) == 1 else 0,
             query_heads=query_heads if len(entries) == 1 else None,
             key_heads=key_heads if len(entries) == 1 else None,
+            value_heads=value_heads,
             key_value=self._makers(*operands[1:]),
             router=next((str(n.target) for n in self.modules if self._is_router(n) and self.layer(n) == layer), None),
         )

@@ -19,7 +19,7 @@ EXPERTS = {"mixtral": "num_local_experts", "deepseek_v3": "n_routed_experts", "g
 def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A spec of one family, for a tracer that finds no mixture in it."""
     monkeypatch.setenv("GROWC_CACHE", "off")
-    monkeypatch.setattr("growc.model.sites._Finder.moe", lambda *_: None)
+    monkeypatch.setattr("growc.model.sites.Finder.moe", lambda *_: None)
     config = {**FAMILIES[request.param], "vocab_size": 250}  # of no other test, which would have traced it
     written = {
         "growth": 1,
