@@ -18,6 +18,7 @@ from growc.checks.twin import LENGTH, grow_twin
 from growc.model import inspect
 from growc.operators import OPERATORS, operator
 from growc.operators.claims import Preserves
+from tests.battery import depth, properties, width
 from tests.battery.case import SEED, Case
 from tests.battery.cases import AXES, CASES, OTHER_CASES, REFUSED, REFUSED_CASES, STARTS, possible, product_of_axes
 from tests.battery.properties import PROPERTIES
@@ -60,6 +61,7 @@ def test_every_operator_and_every_property_has_cases() -> None:
     assert {case.op for case in CASES} == OPERATORS.keys()
     for statement in PROPERTIES:
         assert any(statement.applies(case) for case in CASES), statement.name
+    assert {statement.check.__module__ for statement in PROPERTIES} == {m.__name__ for m in (depth, properties, width)}
     assert min(sum(s.applies(case) for s in PROPERTIES) for case in CASES) >= 7
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.sites import AttentionSite, FfnSite, MoeSite, Units
+from growc.anatomy.widths import Stretch
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,40 @@ class Match:
 @dataclass(frozen=True)
 class Kept(Match):
     """A tensor of nothing that grows: the source has it too."""
+
+
+@dataclass(frozen=True)
+class LayerPart(Match):
+    """A tensor of a layer, where layers are put together anew.
+
+    `origin` is its name in the source; with `again` a layer before has come from the same one.
+    """
+
+    origin: str
+    again: bool
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        """Its shape in the source."""
+        return self.source.tensors[self.origin].shape
+
+
+@dataclass(frozen=True)
+class BlockEnd(LayerPart):
+    """The same, of those that close a layer which starts closed, where all of them are `closed_at`."""
+
+    closed_at: float
+
+
+@dataclass(frozen=True)
+class Widened(Kept):
+    """A tensor of which some dimension becomes longer; `stretches` say what each dimension holds.
+
+    With `raised` it is a gain that is stored less 1.
+    """
+
+    stretches: tuple[tuple[Stretch, ...], ...]
+    raised: bool
 
 
 @dataclass(frozen=True)

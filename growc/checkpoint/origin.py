@@ -29,7 +29,7 @@ def origin(program: Expr, rows: Sequence[int], before: Origin) -> list[Row | Non
     match program:
         case Source(name):
             return before(name, rows)
-        case Take(x, index):
+        case Take(x, index, dim) if dim == 0:
             assert isinstance(index, tuple)
             return origin(x, [int(index[row]) for row in rows], before)
         case Where(mask, x, y):

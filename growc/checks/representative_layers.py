@@ -9,16 +9,21 @@ from growc.diagnostics import fail
 from growc.growth.rewrite import Rewrite
 from growc.model.layers import layers_shown
 from growc.operators import Operator
+from growc.operators.facets import ReordersLayers, WidensAxes
 
 
 def representative_layers(rewrites: Sequence[Rewrite]) -> dict[int, int]:
-    """For every layer, the first layer that is built like it before each of `rewrites`."""
+    """For every layer, the first layer that is built like it before each of `rewrites`; itself, where layers move."""
+    if any(isinstance(rewrite.operator, ReordersLayers) for rewrite in rewrites):
+        return {layer: layer for rewrite in rewrites for layer in range(rewrite.source.layers)}
     histories = _histories(rewrites)
     return {layer: histories.index(history) for layer, history in enumerate(histories)}
 
 
 def depth(rewrites: Sequence[Rewrite]) -> int:
-    """How many of the first layers show all that layers are like before each of `rewrites`."""
+    """How many of the first layers show all that layers are like before each of `rewrites`: all, where they move."""
+    if any(isinstance(rewrite.operator, ReordersLayers) for rewrite in rewrites):
+        return rewrites[0].source.layers
     return layers_shown(_histories(rewrites))
 
 
@@ -42,9 +47,14 @@ def _histories(rewrites: Sequence[Rewrite]) -> list[tuple[str, ...]]:
     return list(zip(*(rewrite.source.blocks.letters for rewrite in rewrites), strict=True))
 
 
-def restricted(rewrite: Rewrite, stands_for: Mapping[int, int]) -> Operator:
-    """The operator with the layers that it names, if it names any, replaced by their stand-ins."""
+def restricted(rewrite: Rewrite, stands_for: Mapping[int, int], source: ModelGraph, small: ModelGraph) -> Operator:
+    """The operator of one of several rewrites, for `small`, which stands for the `source` of the first of them.
+
+    Layers that it names are replaced by their stand-ins, and sizes by what they are of small ones.
+    """
     operator = rewrite.operator
+    if isinstance(operator, WidensAxes):
+        return operator.on_small(source, small)
     if getattr(operator, "layers", "all") == "all":
         return operator
     return operator.model_copy(update={"layers": sorted({stands_for[site.layer] for site in rewrite.sites})})

@@ -71,7 +71,7 @@ def twin_of(rewrites: Sequence[Rewrite], seed: int) -> Twin:
     small = inspect(shrink(source, depth(rewrites)), LENGTH)
     small = inspect(within_reach(small), LENGTH)
     check_kinds(source, small)
-    operators = [restricted(step, stands_for) for step in rewrites]
+    operators = [restricted(step, stands_for, source, small) for step in rewrites]
     return grow_twin(small, operators, seed, rewrites[0].parents)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from growc.anatomy.grown_format import ATTENTION_EXPERTS, SHARED_EXPERT, modules_of
+from growc.anatomy.layer_order import Order, comes_again
 from growc.anatomy.matches import (
     Added,
     Adjugate,
     AttentionExpert,
+    BlockEnd,
     Expert,
     JoinedExpert,
     Kept,
+    LayerPart,
     Match,
     NewExpert,
     NewRouter,
@@ -27,6 +30,7 @@ from growc.anatomy.matches import (
 )
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.sites import AttentionSite, FfnSite, MoeSite
+from growc.model.layers import in_layer, layer_of
 
 DOWN = "down_proj"
 """What the map back to the residual stream is called in `growc.nn.adjugates`."""
@@ -77,6 +81,23 @@ def match_tensors(growth: Growth) -> Iterator[Match]:
 
 
 Common = tuple[str, tuple[int, ...], ModelGraph, int]
+
+
+def match_layers(
+    source: ModelGraph, grown: ModelGraph, order: Order, closing: Mapping[str, float], parents: int
+) -> Iterator[Match]:
+    """The same where the layers of `grown` are those of `source` in an `order`; `closing` are the tensors that close
+    layers of the source, with the values at which they do, where it matters.
+    """
+    path = source.blocks.path
+    for name, tensor in grown.tensors.items():
+        common, layer = (name, tensor.shape, source, parents), layer_of(path, name)
+        if layer is None:
+            yield Kept(*common)
+            continue
+        part = (*common, in_layer(path, name, order[layer]), comes_again(order, layer))
+        closed_at = closing.get(part[4])
+        yield LayerPart(*part) if closed_at is None else BlockEnd(*part, closed_at)
 
 
 def _of_mixture(

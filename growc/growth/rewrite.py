@@ -10,11 +10,17 @@ from growc.anatomy.matches import Match
 from growc.anatomy.model_graph import ModelGraph, TensorInfo
 from growc.anatomy.replicas import VECTORS, KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
-from growc.growth.match_tensors import Growth, match_tensors
+from growc.diagnostics import GrowcError
+from growc.growth.match_tensors import Growth, match_layers, match_tensors
+from growc.growth.match_widths import match_widths, unknown_widths, width_axes
 from growc.model import inspect
+from growc.model.closing import closing
+from growc.model.layer_codings import fitting_config
 from growc.model.moe_class_search import resolve_moe
+from growc.model.scalars import moved_scalars
 from growc.operators import Operator
 from growc.operators.claims import Moments, Preserves, Problem
+from growc.operators.facets import ReordersLayers, WidensAxes
 from growc.operators.matching import order_of
 from growc.programs import Deferred, Expr, Source, bind, deferred_vectors, of_parent, reseeded
 
@@ -109,7 +115,7 @@ class Rewrite:
         return Rewrite(
             self.operator,
             self.source,
-            inspect(self.operator.config(self.source, replicas, self.moe), self.sequence_length),
+            inspect(_config(self.operator, self.source, replicas, self.moe), self.sequence_length),
             {name: bind(program, values) for name, program in self.programs.items()},
             {name: Moments(settle(m.first), settle(m.second), m.keep_step) for name, m in self.moments.items()},
             self.seed,
@@ -126,7 +132,47 @@ def refusals(operator: Operator, source: ModelGraph) -> list[Problem]:
         message = f"no class can hold experts in the place of {source.model_type}'s feed-forward networks"
         help = "growc can stack linear maps of one kind with one activation between them"
         found.append(Problem("GROW354", message, help))
+    if not found and isinstance(operator, ReordersLayers):
+        found += _layer_refusals(operator, source)
+    if not found and isinstance(operator, WidensAxes):
+        found += _width_refusals(operator, source)
     return found
+
+
+def _width_refusals(operator: WidensAxes, source: ModelGraph) -> list[Problem]:
+    """Why the axes of `source` cannot become as long as the operator's config makes them."""
+    assert isinstance(operator, Operator)
+    try:
+        grown = inspect(operator.config(source, {}), source.cost.sequence_length)
+    except GrowcError as error:
+        return [Problem("GROW398", one.message, one.help) for one in error.diagnostics]
+    found = [*unknown_widths(source, grown), *moved_scalars(source, grown)]
+    return found or list(operator.axis_problems(width_axes(source, grown)))
+
+
+def _layer_refusals(operator: ReordersLayers, source: ModelGraph) -> Iterator[Problem]:
+    """Why the layers of `source` cannot be in the order that the operator wants, or not closed."""
+    order = operator.layer_order(source)
+    if fitting_config(source, order) is None:
+        message = f"{source.model_type}'s config cannot say that layers {', '.join(map(str, order))} follow each other"
+        help = "it tells kinds of layers by a count or a period: choose an order that keeps it, or a source with lists"
+        yield Problem("GROW396", message, help)
+    elif operator.closes:
+        try:
+            closing(source)
+        except GrowcError as error:
+            yield from (Problem(one.code, one.message, one.help, ("start",)) for one in error.diagnostics)
+
+
+def _config(
+    operator: Operator, source: ModelGraph, replicas: Mapping[int, Replicas], moe: ResolvedMoe | None
+) -> Mapping[str, Any]:
+    """The config of the grown model."""
+    if isinstance(operator, ReordersLayers):
+        config = fitting_config(source, operator.layer_order(source))
+        assert config is not None
+        return config
+    return operator.config(source, replicas, moe)
 
 
 def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_length: int, parents: int = 1) -> Rewrite:
@@ -143,7 +189,7 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
     sites = operator.sites(source)
     replicas = {site.layer: operator.allocate(site) for site in sites}
     moe = resolve_moe(source, operator.wants(source))
-    grown = inspect(operator.config(source, replicas, moe), sequence_length)
+    grown = inspect(_config(operator, source, replicas, moe), sequence_length)
     wanted = list(matches(operator, source, grown, moe, parents))
 
     def own(expr: Expr | None) -> Expr | None:
@@ -174,6 +220,11 @@ def matches(
     operator: Operator, source: ModelGraph, grown: ModelGraph, moe: ResolvedMoe | None, parents: int = 1
 ) -> Iterator[Match]:
     """What every tensor of `grown` is to `operator`; `moe` holds the mixtures that it wants."""
+    if isinstance(operator, ReordersLayers):
+        closed_at = closing(source) if operator.closes else {}
+        return match_layers(source, grown, operator.layer_order(source), closed_at, parents)
+    if isinstance(operator, WidensAxes):
+        return match_widths(source, grown, parents)
     order = operator.map_order(source, moe)
     return match_tensors(Growth(source, grown, operator.sites(source), other_of(operator, source), order, parents))
 

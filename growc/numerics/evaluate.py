@@ -107,16 +107,21 @@ def evaluate(expr: Expr, index: Tensor, fetch: Fetch, dtype: torch.dtype) -> Ten
     match expr:
         case Source(name):
             return fetch.rows(name, index)
-        case Take(x, rows):
-            assert isinstance(rows, tuple)
-            return evaluate(x, torch.tensor(rows, device=index.device)[index], fetch, dtype)
+        case Take(x, slices, dim):
+            assert isinstance(slices, tuple)
+            chosen = torch.tensor(slices, device=index.device)
+            if dim == 0:
+                return evaluate(x, chosen[index], fetch, dtype)
+            return evaluate(x, index, fetch, dtype).index_select(dim, chosen)
         case Pick(x):
             return _picked(expr, evaluate(x, index, fetch, dtype), index)
-        case Scale(x, by):
+        case Scale(x, by, dim):
             value = evaluate(x, index, fetch, dtype)
             match by:
                 case Std():
                     return value * _spread(by, fetch, index.device, dtype)
+                case tuple() if dim:
+                    return value * torch.tensor(by, dtype=value.dtype, device=value.device).view(_column(value, dim))
                 case tuple():
                     return value * _along_rows(by, value, index)
                 case _:
@@ -235,6 +240,11 @@ def _share(expr: AsExperts, number: int, fetch: Fetch, device: torch.device, wan
             matrix = matrix.tensor_split(expr.shards, dim=1)[number]
         matrices.append(matrix)
     return fused(matrices, expr) if wanted else None
+
+
+def _column(value: Tensor, dim: int) -> list[int]:
+    """The shape of a vector along a dimension of a tensor."""
+    return [-1 if each == dim else 1 for each in range(value.dim())]
 
 
 def _along_rows(numbers: tuple[float, ...] | tuple[int, ...], value: Tensor, index: Tensor) -> Tensor:

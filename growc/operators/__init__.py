@@ -10,11 +10,13 @@ from growc.operators.operator import Operator
 OPERATORS: dict[str, str] = {
     "bam": "growc.operators.bam:Bam",
     "branch_train_mix": "growc.operators.branch_train_mix:BranchTrainMix",
+    "deepen": "growc.operators.deepen:Deepen",
     "ders": "growc.operators.ders:Ders",
     "expert_pruning": "growc.operators.expert_pruning:ExpertPruning",
     "expert_slimming": "growc.operators.expert_slimming:ExpertSlimming",
     "expert_upcycling": "growc.operators.expert_upcycling:ExpertUpcycling",
     "grove": "growc.operators.grove:Grove",
+    "hypercloning": "growc.operators.hypercloning:HyperCloning",
     "merge_duplicates": "growc.operators.merge_duplicates:MergeDuplicates",
     "model_soup": "growc.operators.model_soup:ModelSoup",
     "nexus": "growc.operators.nexus:Nexus",
@@ -25,7 +27,9 @@ OPERATORS: dict[str, str] = {
     "drop_upcycling": "growc.operators.drop_upcycling:DropUpcycling",
     "noise_upcycling": "growc.operators.noise_upcycling:NoiseUpcycling",
     "virtual_group_upcycling": "growc.operators.virtual_group_upcycling:VirtualGroupUpcycling",
+    "stack": "growc.operators.stack:Stack",
     "symphony": "growc.operators.symphony:Symphony",
+    "widen": "growc.operators.widen:Widen",
 }
 """Operator name -> where its class lives; a new operator is a file and a row."""
 

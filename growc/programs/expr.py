@@ -34,18 +34,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Take:
-    """Rows of `x`: row i of the result is row `index[i]` of `x`."""
+    """Rows of `x`, or slices along another dimension: slice i of the result is slice `index[i]` of `x`."""
 
     x: Expr
     index: Vector
+    dim: int = 0
 
 
 @dataclass(frozen=True)
 class Scale:
-    """`x` times a number, times a vector along the rows, or times a scalar expression."""
+    """`x` times a number, times a vector along the rows or another dimension, or times a scalar expression."""
 
     x: Expr
     by: float | Vector | Std
+    dim: int = 0
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,11 @@ def shape(expr: Expr, source_shapes: Mapping[str, Shape]) -> Shape:
     match expr:
         case Source(name):
             return source_shapes[name]
-        case Take(x, index):
+        case Take(x, index, dim):
             inner = shape(x, source_shapes)
-            if not isinstance(index, Deferred) and any(not 0 <= i < inner[0] for i in index):
-                raise ValueError(f"an index lies outside the {inner[0]} rows of {describe(x)}")
-            return (_length(index), *inner[1:])
+            if not isinstance(index, Deferred) and any(not 0 <= i < inner[dim] for i in index):
+                raise ValueError(f"an index lies outside the {inner[dim]} {_slice(dim)}s of {describe(x)}")
+            return (*inner[:dim], _length(index), *inner[dim + 1 :])
         case Pick(x, units, kept, dim, times):
             inner = shape(x, source_shapes)
             count, rest = divmod(inner[dim + 1], times)
@@ -56,10 +56,10 @@ def shape(expr: Expr, source_shapes: Mapping[str, Shape]) -> Shape:
             if not isinstance(units, Deferred) and any(not 0 <= unit < count for unit in units):
                 raise ValueError(f"a unit lies outside the {count} of {describe(x)}")
             return (*inner[: dim + 1], times * kept, *inner[dim + 2 :])
-        case Scale(x, by):
+        case Scale(x, by, dim):
             inner = shape(x, source_shapes)
-            if isinstance(by, (tuple, Deferred)) and _length(by) != inner[0]:
-                raise ValueError(f"{_length(by)} factors for {inner[0]} rows of {describe(x)}")
+            if isinstance(by, (tuple, Deferred)) and _length(by) != inner[dim]:
+                raise ValueError(f"{_length(by)} factors for {inner[dim]} {_slice(dim)}s of {describe(x)}")
             return inner
         case Divide(x, by):
             inner = shape(x, source_shapes)
@@ -171,18 +171,18 @@ def describe(expr: Expr) -> str:
     match expr:
         case Source(name):
             return name
-        case Take(x, index):
+        case Take(x, index, dim):
             late = ", chosen by measurement" if isinstance(index, Deferred) else ""
-            return f"{describe(x)}[{_length(index)} rows{late}]"
+            return f"{describe(x)}[{_length(index)} {_slice(dim)}s{late}]"
         case Pick(x, units, kept):
             late = ", chosen by measurement" if isinstance(units, Deferred) else ""
             return f"{describe(x)}[{kept} units of each row{late}]"
-        case Scale(x, by):
+        case Scale(x, by, dim):
             match by:
                 case Std(source, mask):
                     factor = f"std({describe(source)}{', some rows' if mask else ''})"
                 case tuple() | Deferred():
-                    factor = "per-row factors"
+                    factor = f"per-{_slice(dim)} factors"
                 case _:
                     factor = f"{by:g}"
             return f"{factor} * {describe(x)}"
@@ -254,16 +254,16 @@ def squared(expr: Expr) -> Expr:
             return expr
         case AsExperts():
             return replace(expr, scales=tuple(scale * scale for scale in expr.scales))
-        case Take(x, index):
-            return Take(squared(x), index)
+        case Take(x):
+            return replace(expr, x=squared(x))
         case Pick(x):
             return replace(expr, x=squared(x))
-        case Scale(x, by):
+        case Scale(x, by, dim):
             match by:
                 case tuple():
-                    return Scale(squared(x), tuple(f * f for f in by))
+                    return Scale(squared(x), tuple(f * f for f in by), dim)
                 case Deferred(key, length):
-                    return Scale(Scale(squared(x), Deferred(key, length)), Deferred(key, length))
+                    return Scale(Scale(squared(x), Deferred(key, length), dim), Deferred(key, length), dim)
                 case Std():
                     raise AssertionError("a gradient program scales by known factors only")
                 case _:
@@ -309,12 +309,12 @@ def _renamed(expr: Expr, name: Callable[[str], str]) -> Expr:
 def _rebuilt(expr: Expr, child: Callable[[Expr], Expr], vector: Callable[[Vector], Vector]) -> Expr:
     """`expr` with its inputs and vectors replaced."""
     match expr:
-        case Take(x, index):
-            return Take(child(x), vector(index))
+        case Take(x, index, dim):
+            return Take(child(x), vector(index), dim)
         case Pick(x, units):
             return replace(expr, x=child(x), units=vector(units))
-        case Scale(x, by):
-            return Scale(child(x), _rebuilt_factor(by, child, vector))
+        case Scale(x, by, dim):
+            return Scale(child(x), _rebuilt_factor(by, child, vector), dim)
         case Divide(x, by):
             return Divide(child(x), vector(by))
         case Where(mask, x, y):
@@ -357,6 +357,11 @@ def _rebuilt_factor(
             return Std(rows, vector(mask) if mask is not None else None)
         case _:
             return by
+
+
+def _slice(dim: int) -> str:
+    """What a slice along a dimension is called."""
+    return ("row", "column", "slice")[min(dim, 2)]
 
 
 def _length(vector: Vector) -> int:

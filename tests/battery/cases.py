@@ -19,10 +19,24 @@ DENSE_FAMILIES = tuple(family for family in FAMILIES if family not in MOE_FAMILI
 
 SCALE, NOISE = "scaled top-k", "bias noise"
 
+PREFIXED = ("deepseek_v3", "deepseek_v3_groups", "glm4_moe")
+"""The families that count their leading dense layers."""
+
+LATENT = ("deepseek_v3", "deepseek_v3_groups")
+"""The families whose heads are made of latents."""
+
 REFUSED: dict[tuple[str, str, str], str] = {
     **{("bam", name, "gpt2"): "GROW395" for name in examples("bam")},  # one projection for queries, keys and values
     **{("grove", name, "llama4_text"): "GROW362" for name in examples("grove")},  # gates are no weights of a sum
-    **{("router_upcycling", "in a mixture", f): "GROW370" for f in ("deepseek_v3", "deepseek_v3_groups")},  # no heads
+    **{("router_upcycling", "in a mixture", f): "GROW370" for f in LATENT},  # no heads
+    **{("stack", "a mixture, three times", f): "GROW396" for f in PREFIXED},  # a count of leading dense layers
+    **{
+        ("hypercloning", n, f): "GROW398" for n in examples("hypercloning") for f in LATENT if "mixture" in n
+    },  # no heads
+    ("widen", "the units", "gpt2"): "GROW398",  # called otherwise
+    **{("widen", name, f): "GROW398" for name in ("query heads, unevenly", "all heads") for f in LATENT},
+    **{("widen", name, "olmoe"): "GROW398" for name in ("query heads, unevenly", "the stream, unevenly")},  # its norms
+    **{("widen", name, "phimoe"): "GROW399" for name in ("query heads, unevenly", "the stream, unevenly")},  # centred
     ("expert_upcycling", SCALE, "phimoe"): "GROW322",  # always two experts, whatever the config says
 }
 """Operator, example and family -> the code with which the operator refuses it; all others are cases."""

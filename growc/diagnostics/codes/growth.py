@@ -331,4 +331,38 @@ CODES: dict[str, Code] = {
         "module of the layer. This model's maps are fused (GPT-2), of low rank (multi-head latent attention), or\n"
         "there is no attention, or more than one. `branch_train_mix` leaves the attention one, of mean weights.",
     ),
+    "GROW396": Code(
+        "Layers in an order that the model cannot have",
+        "`deepen` and `stack` make every layer of the grown model from one of the source, and it must be of the\n"
+        "same kind there: dense or a mixture, with the same window. A config says which layers are of which kind by\n"
+        "a list (`layer_types`), by the numbers of those of a kind, by a count of the first ones\n"
+        "(`first_k_dense_replace`) or by a period. Lists, numbers and counts follow the order, where they can say\n"
+        "it; a period cannot be moved. Where layers share weights there are no copies of one of them.",
+    ),
+    "GROW397": Code(
+        "A layer that cannot start closed",
+        "`start: closed` makes layers that come again add nothing to the residual stream: it sets the last maps of\n"
+        "each branch to 0, or the gain of the norm behind it. growc finds these on the model's trace. The message\n"
+        "says what it found instead.",
+    ),
+    "GROW398": Code(
+        "A width that growc does not know",
+        "`widen` and `hypercloning` need to know what every dimension of a tensor holds that becomes longer:\n"
+        "features of the residual stream, heads, or intermediate units, and whether it makes, reads or scales them.\n"
+        "growc finds that on the model's trace. Nor may anything else follow the size, as a scale by its square\n"
+        "root does in some families: it would change what the model computes. The message names the tensor, the\n"
+        "number or the key.",
+    ),
+    "GROW399": Code(
+        "A size that a width cannot have",
+        "An axis becomes longer by copies of its features. Where a norm subtracts the mean (LayerNorm), or goes over\n"
+        "all heads, each feature needs as many copies as every other: choose a multiple. Query heads stay with the\n"
+        "key-value head of their source: there must be a place for each of them.",
+    ),
+    "GROW400": Code(
+        "Copies that stay equal for ever",
+        "A warning. Copies of a feature that start alike get the same gradients, so that an optimizer keeps them\n"
+        "alike and the larger model learns what the smaller one would have. Noise that cancels over all copies, on\n"
+        "the weights that read them, keeps what the model computes and lets them learn apart.",
+    ),
 }
