@@ -40,6 +40,9 @@ FROM_DENSE = {
 """Billions of parameters and active ones after growth; arXiv 2403.07816 gives 11.1 active, and 2502.19261 5.9. Those of
 BAM are counted by hand: 24 layers of 4 attentions and, of 4 networks in all, one that is active, and the embeddings."""
 
+DEEPER = {"full_size_solar": (7.24, 10.73), "full_size_llama_pro": (6.74, 8.36)}
+"""Billions of parameters before and after growth in depth (arXiv 2312.15166: 10.7, and 2401.02415: 8.3)."""
+
 PRUNED = {
     "full_size_mixtral_8x7b": (46.70, 12.88, 35.43, 12.88),
     "full_size_phi_3_5_moe": (41.87, 6.64, 7.65, 2.37),
@@ -114,6 +117,14 @@ def test_mixtures_of_dense_models_have_the_papers_active_parameters(name: str) -
     (path,) = (path for path in EXPERIMENTS if path.name.startswith(f"{name}."))
     cost = open_spec(path).graph.target.cost
     assert (cost.total_params / 1e9, cost.active_params / 1e9) == pytest.approx(FROM_DENSE[name], rel=0.001)
+
+
+@pytest.mark.parametrize("name", DEEPER)
+def test_deeper_models_have_the_published_size(name: str) -> None:
+    (path,) = (path for path in EXPERIMENTS if path.name.startswith(f"{name}."))
+    graph = open_spec(path).graph
+    counted = [cost.total_params / 1e9 for cost in (graph.source.cost, graph.target.cost)]
+    assert counted == pytest.approx(DEEPER[name], rel=0.01)
 
 
 @pytest.mark.slow

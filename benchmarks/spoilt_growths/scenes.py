@@ -21,6 +21,7 @@ from growc.model.build import canonical, load_config
 from growc.operators import operator
 from growc.operators.example import examples
 from growc.operators.experts import EXPERT_INITS
+from growc.operators.facets import measure_of
 from growc.operators.measures import needs
 from growc.operators.routers import ROUTER_INITS
 from tests.families import FAMILIES, MOE_FAMILIES
@@ -102,7 +103,7 @@ def _write_state(folder: Path, model: PreTrainedModel) -> None:
 def offline(op: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The settings of an example, with a score that needs no run in the place of one that does; None if none can be."""
     found = dict(settings)
-    measure = operator(op).model_validate(found).measure
+    measure = measure_of(operator(op).model_validate(found))
     if measure is None or needs(measure) is None:
         return found
     match op:

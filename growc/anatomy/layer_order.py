@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from growc.anatomy.grown_format import GROWN
 from growc.anatomy.model_graph import ModelGraph
 
+T = TypeVar("T")
+
 Order = tuple[int, ...]
 """For every layer of the grown model, the layer of the source that it comes from."""
+
+LAYER_ORDER = "layer_order"
+"""The key under which journals and lineages record it, where layers do not stay."""
 
 
 def comes_again(order: Order, layer: int) -> bool:
@@ -45,6 +50,6 @@ def _renamed(entry: Mapping[str, Any], path: str, before: int, after: int) -> di
     return {**entry, "router": f"{path}.{after}.{router.removeprefix(f'{path}.{before}.')}"}
 
 
-def by_layer_in_order(values: Mapping[int, Any], order: Sequence[int]) -> dict[int, Any]:
+def by_layer_in_order(values: Mapping[int, T], order: Order) -> dict[int, T]:
     """What is known of layers of the source, of those that come from them."""
     return {to: values[layer] for to, layer in enumerate(order) if layer in values}

@@ -34,8 +34,10 @@ from growc.files.folder import read_folder
 from growc.growth.graph import GrowNode
 from growc.growth.open import open_spec
 from growc.model import inspect
+from growc.model.layer_codings import fitting_config
 from growc.model.moe_class_search import resolve_moe
 from growc.model.source import CONFIG, read_config
+from growc.operators.facets import ReordersLayers, map_order_of, wanted_mixtures
 
 
 @torch.no_grad()
@@ -84,10 +86,13 @@ def _read(node: GrowNode, lineage: dict[str, Any], source: Rows) -> tuple[list[S
     for index, (planned, record) in enumerate(zip(node.rewrites, records, strict=True)):
         operator, before = planned.operator, source.graph
         replicas = {int(layer): tuple(counts) for layer, counts in record["replicas"].items()}
-        moe = resolve_moe(before, operator.wants(before))
-        after = inspect(operator.config(before, replicas, moe), before.cost.sequence_length)
+        moe = resolve_moe(before, wanted_mixtures(operator, before))
+        config = operator.config(before, replicas, moe)
+        if isinstance(operator, ReordersLayers):
+            config = fitting_config(before, operator.layer_order(before)) or config
+        after = inspect(config, before.cost.sequence_length)
         seed = f"{node.training.seed}/{node.stage}/{index}"
-        steps.append(Step(operator, seed, before, after, source, record, operator.map_order(before, moe)))
+        steps.append(Step(operator, seed, before, after, source, record, map_order_of(operator, before, moe)))
         check_settings(steps[-1])
         source = AsTold(reading(operator.op)(steps[-1]), source, after)
     return steps, source

@@ -14,6 +14,7 @@ from growc.anatomy.sites import MoeSite
 from growc.growth.rewrite import Rewrite
 from growc.numerics.evaluate import Fetch, InMemory, evaluate
 from growc.numerics.units import over_units
+from growc.operators.facets import measure_of
 from growc.operators.matching import ByActivations
 from growc.operators.means import Means
 from growc.operators.measures import Ranking, needs
@@ -100,7 +101,7 @@ def rows_of(graph: ModelGraph, name: str) -> int:
 
 def weight_scores(rewrite: Rewrite, tensors: Tensors) -> dict[int, tuple[float, ...]]:
     """The scores by layer of a measure that needs no run, the same as in a run; none where nothing is measured."""
-    measure = rewrite.operator.measure
+    measure = measure_of(rewrite.operator)
     if measure is None:
         return {}
     assert not needs(measure)

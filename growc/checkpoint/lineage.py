@@ -8,11 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from growc.anatomy.layer_order import LAYER_ORDER
 from growc.anatomy.replicas import Replicas
 from growc.diagnostics import Diagnostic, Severity
 from growc.files.beside import LINEAGE
 from growc.files.strict import parse, read_bytes
 from growc.operators import operator
+from growc.operators.siblings import siblings_after
 
 
 def told_siblings(folder: Path) -> tuple[dict[int, Replicas], tuple[Diagnostic, ...]]:
@@ -44,7 +46,8 @@ def _siblings(lineage: dict[str, Any]) -> dict[int, Replicas]:
     for settled in _operators(lineage):
         kind = operator(settled["op"])
         settings = {name: value for name, value in settled.items() if name in kind.model_fields and name != "replicas"}
-        groups = kind.model_validate(settings).siblings(groups, _by_layer(settled["replicas"]))
+        order = tuple(map(int, settled.get(LAYER_ORDER, ())))
+        groups = siblings_after(kind.model_validate(settings), groups, _by_layer(settled["replicas"]), order)
     return groups
 
 

@@ -52,6 +52,7 @@ from growc.growth.rewrite import Rewrite, core_seconds, refusals, rewrite
 from growc.model import ModelSource, inspect
 from growc.model.source import CONFIG, from_folder, named, read_config
 from growc.model.whole import text_of
+from growc.operators.facets import SkipsExperts, measure_of
 from growc.operators.measures import needs
 from growc.operators.work import spoken
 from growc.plan.render import TOLD_FROM
@@ -163,9 +164,9 @@ def _refuse_several(node: GrowNode) -> None:
 def _refuse_gradients(node: GrowNode) -> None:
     for index, planned in enumerate(node.rewrites):
         operator = planned.operator
-        measure = operator.measure
+        measure = measure_of(operator)
         field, lacking = "skipping", "what skipping would do is measured by running the model"
-        if not operator.skipping_over:
+        if not (isinstance(operator, SkipsExperts) and operator.skipping_over):
             field = next((name for name, value in operator if value == measure), "")
             lacking = needs(measure) if measure is not None else None
         if lacking:

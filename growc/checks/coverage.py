@@ -8,6 +8,7 @@ from growc.checks.findings import Context, Findings
 from growc.diagnostics import Diagnostic
 from growc.growth.graph import GrowNode
 from growc.growth.rewrite import Rewrite
+from growc.operators.facets import Drops
 from growc.programs import sources
 
 
@@ -38,6 +39,7 @@ def gaps(node: GrowNode, rewrite: Rewrite) -> Iterator[str]:
     for name, names in read.items():
         for absent in sorted(names - source.keys()):
             yield f"{op} at {stage} makes {name} from {absent}, which its source lacks"
-    dropped = rewrite.operator.drops(rewrite.source)
+    operator = rewrite.operator
+    dropped = operator.drops(rewrite.source) if isinstance(operator, Drops) else frozenset[str]()
     for unread in sorted(source.keys() - dropped.union(*read.values())):
         yield f"{op} at {stage} drops {unread} without saying so"

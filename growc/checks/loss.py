@@ -18,6 +18,7 @@ from growc.model.kept import keep
 from growc.nn.duplicates import as_duplicated
 from growc.operators import Operator
 from growc.operators.claims import Preserves
+from growc.operators.facets import free_top_k_of
 
 LOGIT_GAP = LOSS_GAP = 1e-9
 """What rounding of float64 may do to a twin's logits (of order one) and its loss in nats."""
@@ -137,7 +138,8 @@ def prove(twin: Twin, claim: Preserves) -> Proof:
 
 def obeys_law(operator: Operator) -> bool:
     """Whether free top-K over copies that compute what their source does is all that an operator does."""
-    return operator.free_top_k is not None and operator.free_top_k.alone
+    law = free_top_k_of(operator)
+    return law is not None and law.alone
 
 
 def predicted(twin: Twin, ids: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from growc.checks.findings import Context, Findings
 from growc.diagnostics import Diagnostic, Severity
+from growc.growth.rewrite import Rewrite
+from growc.operators.claims import Problem
+from growc.operators.facets import Remarks
 
 
 def check(context: Context) -> Findings:
@@ -38,6 +41,11 @@ def _of_operators(context: Context) -> Findings:
             )
             for node in context.graph.distinct_growths()
             for index, rewrite in enumerate(node.rewrites)
-            for remark in rewrite.operator.remarks(rewrite.source)
+            for remark in _remarks(rewrite)
         )
     )
+
+
+def _remarks(rewrite: Rewrite) -> Iterator[Problem]:
+    if isinstance(rewrite.operator, Remarks):
+        yield from rewrite.operator.remarks(rewrite.source)

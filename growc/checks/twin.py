@@ -27,6 +27,7 @@ from growc.model.reach import LENGTH, within_reach
 from growc.model.shrink import shrink
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import Operator
+from growc.operators.facets import measure_of
 from growc.operators.matching import ByActivations
 from growc.operators.means import Means
 from growc.programs import Deferred, Expr, of_parent, shape
@@ -114,16 +115,17 @@ def _tensors(models: Sequence[PreTrainedModel]) -> dict[str, Tensor]:
 def bind_at_random(step: Rewrite, seed: int) -> Step:
     """`step` with what is measured decided at random."""
     scores: dict[int, tuple[float, ...]] = {}
-    if step.operator.measured:
+    measure = measure_of(step.operator)
+    if measure is not None:
         for site in step.mixtures:
             drawn = torch.rand(scored(step, site), generator=generator(seed, site.name), dtype=torch.float64)
             scores[site.layer] = tuple(drawn.tolist())
     decision = by_scores(step, scores)
-    if isinstance(step.operator.measure, ByActivations):
+    if isinstance(measure, ByActivations):
         decision = replace(decision, units={site.layer: _orders(step, site, seed) for site in step.networks})
-    if isinstance(step.operator.measure, Means):
+    if isinstance(measure, Means):
         decision = replace(decision, means={late.key: _mean(late, seed) for late in step.deferred_vectors})
-    return Step(decision.bound(step) if step.operator.measured else step, decision.replicas)
+    return Step(decision.bound(step) if measure is not None else step, decision.replicas)
 
 
 def _orders(step: Rewrite, site: FfnSite, seed: int) -> KeptUnits:

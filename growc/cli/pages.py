@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -13,6 +13,7 @@ import click
 from growc.cli.fields import fields_of
 from growc.diagnostics import CODES
 from growc.operators import OPERATORS, Operator, operator
+from growc.operators.facets import HasInitialisations, Mixes
 from growc.operators.initialisation import Initialisation
 
 SLOTS = "slot (i, c) holds source expert i for c = 1 and a copy of it for c > 1; j is the expert it is mixed with"
@@ -47,9 +48,13 @@ def _initialisations() -> dict[str, tuple[type[Initialisation], str]]:
     return {
         f"{kind}.{name}": (cls, f"{op}: {{{field}: {{init: {name}}}}}")
         for op in OPERATORS
-        for field, (kind, table) in operator(op).initialisations.items()
+        for field, (kind, table) in _tables(operator(op)).items()
         for name, cls in table.items()
     }
+
+
+def _tables(cls: type[Operator]) -> Mapping[str, tuple[str, Mapping[str, type[Initialisation]]]]:
+    return cls.initialisations if issubclass(cls, HasInitialisations) else {}
 
 
 def _bare(name: str) -> str:
@@ -61,11 +66,11 @@ def _operator_page(name: str, cls: type[Operator]) -> Iterator[str]:
     yield ""
     yield inspect.getdoc(cls) or ""
     yield ""
-    if cls.mixes:
+    if issubclass(cls, Mixes):
         yield "It makes one model of several: `from` lists their states, as `from: [source, math, code.stable]`."
         yield ""
     yield from fields_of(cls)
-    if kinds := [kind for kind, _ in cls.initialisations.values()]:
+    if kinds := [kind for kind, _ in _tables(cls).values()]:
         yield ""
         yield f"Every init has a page: {', '.join(f'`growc explain {kind}.NAME`' for kind in kinds)}."
 
@@ -103,7 +108,7 @@ def operators_json() -> str:
 def _row(name: str, cls: type[Operator]) -> dict[str, Any]:
     inits = [
         {"name": f"{kind}.{init}", "preserves": str(of.claim), "summary": _summary(of)}
-        for kind, table in cls.initialisations.values()
+        for kind, table in _tables(cls).values()
         for init, of in table.items()
     ]
     row = {"op": name, "site": str(cls.site), "paper": cls.paper.arxiv, "summary": _summary(cls)}

@@ -14,6 +14,7 @@ from growc.growth.rewrite import Rewrite, other_of, refusals, rewrite
 from growc.model import inspect
 from growc.operators import Operator
 from growc.operators.ancestry import Ancestry
+from growc.operators.facets import Mixes, control_of, measure_of
 from growc.spec import LoadedSpec
 from growc.spec.origins import origins
 from growc.spec.schema import Baseline, Spec, Stage, Training
@@ -127,7 +128,7 @@ class Arms:
             operators: list[Operator] = []
             if isinstance(node, GrowNode):
                 start = start or node.start
-                controls = [(r.operator, r.operator.control(baseline)) for r in node.rewrites]
+                controls = [(r.operator, control_of(r.operator, baseline)) for r in node.rewrites]
                 controlled |= any(control is not None for _, control in controls)
                 operators = [control or operator for operator, control in controls]
             if start is not None:
@@ -191,7 +192,7 @@ class Arms:
         stage, training, data = self.spec.stages[position], self.spec.training, self._data_at(start)
         models, parents = zip(*map(self._before, (start, *others)), strict=True)
         seeds = [f"{training.seed}/{stage.name}/{index}" for index in range(len(grow))]
-        scored = [data, training.batch_tokens] if any(operator.measured for operator in grow) else []
+        scored = [data, training.batch_tokens] if any(measure_of(operator) for operator in grow) else []
         key = digest(parents, list(map(identity, grow)), training.seed, seeds, training.precision.compute, scored)
 
         def make(name: str) -> GrowNode:
@@ -264,11 +265,13 @@ class Arms:
     ) -> tuple[Rewrite, ...]:
         rewrites: list[Rewrite] = []
         for index, (operator, seed) in enumerate(zip(grow, seeds, strict=True)):
-            before, operator = models[0], operator.mixing(len(models))
-            problems = refusals(operator, before)
+            before = models[0]
+            mixing = operator.mixing(len(models)) if isinstance(operator, Mixes) else operator
+            problems = refusals(mixing, before)
             if not problems:
-                self._alike(position, models, other_of(operator, before))
-                problems = list(operator.problems_together(models, pasts))
+                self._alike(position, models, other_of(mixing, before))
+            if not problems and isinstance(mixing, Mixes):
+                problems = list(mixing.problems_together(models, pasts))
             if problems:
                 at, whose = ("stages", position, "grow", index), f"the control {arm}: " if place else ""
                 raise GrowcError(
@@ -276,7 +279,7 @@ class Arms:
                     for p in problems
                 )
             length = sequence_length(self.spec)
-            rewrites.append(rewrite(operator, before, seed=seed, sequence_length=length, parents=len(models)))
+            rewrites.append(rewrite(mixing, before, seed=seed, sequence_length=length, parents=len(models)))
             models = [rewrites[-1].grown]
         return tuple(rewrites)
 

@@ -20,7 +20,15 @@ from growc.model.moe_class_search import resolve_moe
 from growc.model.scalars import moved_scalars
 from growc.operators import Operator
 from growc.operators.claims import Moments, Preserves, Problem
-from growc.operators.facets import ReordersLayers, WidensAxes
+from growc.operators.facets import (
+    Mixes,
+    ReordersLayers,
+    TakesLong,
+    WidensAxes,
+    map_order_of,
+    replicas_of,
+    wanted_mixtures,
+)
 from growc.operators.matching import order_of
 from growc.programs import Deferred, Expr, Source, bind, deferred_vectors, of_parent, reseeded
 
@@ -128,7 +136,7 @@ class Rewrite:
 def refusals(operator: Operator, source: ModelGraph) -> list[Problem]:
     """Why `operator` cannot grow `source`: what it says itself, or that no class can hold the mixtures it wants."""
     found = list(operator.problems(source))
-    if not found and (request := operator.wants(source)) and not resolve_moe(source, request):
+    if not found and (request := wanted_mixtures(operator, source)) and not resolve_moe(source, request):
         message = f"no class can hold experts in the place of {source.model_type}'s feed-forward networks"
         help = "growc can stack linear maps of one kind with one activation between them"
         found.append(Problem("GROW354", message, help))
@@ -185,10 +193,10 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
         sequence_length: at which the grown model's FLOPs are counted.
         parents: how many models there are, for an operator that mixes: `source`, and those like `other_of` it.
     """
-    operator = operator.mixing(parents)
+    operator = operator.mixing(parents) if isinstance(operator, Mixes) else operator
     sites = operator.sites(source)
-    replicas = {site.layer: operator.allocate(site) for site in sites}
-    moe = resolve_moe(source, operator.wants(source))
+    replicas = {site.layer: replicas_of(operator, site) for site in sites}
+    moe = resolve_moe(source, wanted_mixtures(operator, source))
     grown = inspect(_config(operator, source, replicas, moe), sequence_length)
     wanted = list(matches(operator, source, grown, moe, parents))
 
@@ -212,7 +220,7 @@ def rewrite(operator: Operator, source: ModelGraph, *, seed: str, sequence_lengt
 
 def other_of(operator: Operator, source: ModelGraph) -> ModelGraph:
     """The architecture of the models that `operator` mixes with `source`."""
-    config = operator.others(source)
+    config = operator.others(source) if isinstance(operator, Mixes) else source.config
     return source if config is source.config else inspect(config, source.cost.sequence_length)
 
 
@@ -225,7 +233,7 @@ def matches(
         return match_layers(source, grown, operator.layer_order(source), closed_at, parents)
     if isinstance(operator, WidensAxes):
         return match_widths(source, grown, parents)
-    order = operator.map_order(source, moe)
+    order = map_order_of(operator, source, moe)
     return match_tensors(Growth(source, grown, operator.sites(source), other_of(operator, source), order, parents))
 
 
@@ -236,4 +244,5 @@ def unchanged(rewrite: Rewrite, name: str) -> bool:
 
 def core_seconds(rewrite: Rewrite) -> float:
     """How long one core takes to compute the grown tensors, as predicted from their shapes."""
-    return sum(map(rewrite.operator.seconds, rewrite.matches.values()))
+    operator = rewrite.operator
+    return sum(map(operator.seconds, rewrite.matches.values())) if isinstance(operator, TakesLong) else 0.0

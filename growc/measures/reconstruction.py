@@ -17,6 +17,7 @@ from growc.engine.distribute import reshard
 from growc.growth.decision import Decision
 from growc.growth.rewrite import Rewrite
 from growc.nn.pruned import without
+from growc.operators.facets import replicas_of
 from growc.operators.selection import ByReconstruction, Dropped, search, survivors
 
 
@@ -43,7 +44,7 @@ def pruned(
     with ExitStack() as earlier, torch.no_grad():
         for site in planned.mixtures:
             found = _Reconstruction(model, site, batches, device)
-            experts, left = site.num_experts, sum(planned.operator.allocate(site))
+            experts, left = site.num_experts, sum(replicas_of(planned.operator, site))
             dropped, errors[site.layer] = search(
                 experts, experts - left, site.routing_groups, how.exhaustive, found.errors
             )

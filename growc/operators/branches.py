@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Self
+from typing import Self
 
 from pydantic import Field
 from typing_extensions import override
@@ -14,13 +14,12 @@ from growc.operators.ancestry import Ancestry
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
+from growc.operators.facets import Mixes
 from growc.programs import Concat, Expr, Init, Mean, Source, from_parent, of_parent
 
 
-class BranchExperts(DenseToMoe):
+class BranchExperts(DenseToMoe, Mixes):
     """Expert i is the feed-forward network of branch i; all else is made of that of all branches by `shared`."""
-
-    mixes: ClassVar = True
 
     experts: int = Field(default=0, ge=0, le=4096, description="one for each state that `from` lists: leave it out")
 

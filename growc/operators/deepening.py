@@ -19,14 +19,14 @@ from growc.anatomy.layer_order import Order, comes_again, config_in_order
 from growc.anatomy.matches import BlockEnd, LayerPart, Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
-from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Preserves, Problem
-from growc.operators.facets import ReordersLayers
+from growc.operators.facets import Closes, Drops, ReordersLayers
 from growc.operators.operator import Operator
 from growc.programs import Expr, Init, Source
 
 
-class Deepening(Operator, ReordersLayers):
+class Deepening(Operator, ReordersLayers, Drops, Closes):
     """An operator that makes a model of the layers of its source."""
 
     site: ClassVar = SiteKind.BLOCK
@@ -70,10 +70,6 @@ class Deepening(Operator, ReordersLayers):
         elif order == tuple(range(layers)):
             message = f"the grown model would have the {layers} layers of its source, in their order"
             yield Problem("GROW396", message, "ask for more layers", ("order",))
-
-    @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return ()
 
     @override
     def drops(self, model: ModelGraph) -> frozenset[str]:

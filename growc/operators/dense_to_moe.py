@@ -15,6 +15,7 @@ from growc.anatomy.replicas import VECTORS, Replicas
 from growc.anatomy.sites import FfnSite, Gates, MoeRequest, MoeSite, ResolvedMoe, SiteKind
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Preserves, Problem
+from growc.operators.facets import ChangesExperts, MakesMixtures
 from growc.operators.operator import Operator
 from growc.programs import Divide, Expr, Init, Source, Take, squared
 
@@ -36,7 +37,7 @@ class FreshRouter(BaseModel):
         return Init(shape, self.distribution, scale, seed)
 
 
-class FromDense(Operator):
+class FromDense(Operator, MakesMixtures, ChangesExperts):
     """Dense feed-forward networks become mixtures of experts; all else is carried over, and routers are made anew.
 
     The stock class that can hold the result is searched for (`growc.model.moe_class_search`); where there is none, a

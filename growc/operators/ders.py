@@ -17,6 +17,7 @@ from growc.anatomy.sites import FfnSite, MoeRequest, ResolvedMoe
 from growc.operators.claims import Paper, Preserves, Problem
 from growc.operators.dense_to_moe import DenseToMoe
 from growc.operators.example import Example
+from growc.operators.facets import Closes
 from growc.operators.sharing import sharing
 from growc.programs import Expr, Init
 
@@ -77,7 +78,7 @@ class LowRank(BaseModel):
         return {"rank": self.rank}
 
 
-class Ders(DenseToMoe):
+class Ders(DenseToMoe, Closes):
     """Every chosen feed-forward network becomes the base W of experts W_i = W + F(D_i), with a router drawn anew.
 
     The base is trained on, shared by all experts; D_i are theirs alone: the values of a sparse matrix at fixed random

@@ -14,11 +14,12 @@ from growc.operators.claims import Paper, Preserves
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
 from growc.operators.example import Example
 from growc.operators.experts.expert_init import layout
+from growc.operators.facets import TakesLong
 from growc.operators.work import drawn
 from growc.programs import Apply, Expr, Init
 
 
-class DropUpcycling(DenseToMoe):
+class DropUpcycling(DenseToMoe, TakesLong):
     """Every expert is the dense network with a share of its intermediate units drawn anew, others in each expert.
 
     Rows of gate and up and columns of down of these units get normal values with the mean and the standard deviation of

@@ -15,6 +15,7 @@ from growc.anatomy.replicas import VECTORS, Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import ChangesExperts, HasControls, Measures, SkipsExperts
 from growc.operators.measures import Measure
 from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
@@ -22,7 +23,7 @@ from growc.operators.selection import ByName, ByReconstruction, ByScore, Choice,
 from growc.programs import Deferred, Expr, Source, Take
 
 
-class ExpertPruning(OnMixtures):
+class ExpertPruning(OnMixtures, ChangesExperts, Measures, SkipsExperts, HasControls):
     """Drop whole experts of every layer, those without which its output changes least (arXiv 2402.14800).
 
     Survivors keep their weights, router rows, selection bias and moments, and the top-K stays: the router's own rule

@@ -16,6 +16,7 @@ from growc.anatomy.replicas import KeptUnits, Replicas
 from growc.anatomy.sites import FfnSite, MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import HasControls, Measures, Slims
 from growc.operators.measures import Measure
 from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
@@ -23,7 +24,7 @@ from growc.operators.sensitivity import BySensitivity, best_units, by_expert
 from growc.programs import Deferred, Expr, Pick, Source, Take
 
 
-class ExpertSlimming(OnMixtures):
+class ExpertSlimming(OnMixtures, Slims, Measures, HasControls):
     """Keep every expert and the most sensitive of its intermediate units (SlimMoE, arXiv 2506.18349).
 
     An expert keeps the same units of gate, up and down, and of their biases; every expert has a choice of its own, and
@@ -88,10 +89,6 @@ class ExpertSlimming(OnMixtures):
         if name == "random_allocation":
             return self.model_copy(update={"choose": BySensitivity(score="random")})
         return None
-
-    @override
-    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
-        return dict(before)
 
     @override
     def units(self, site: MoeSite, scores: tuple[float, ...]) -> KeptUnits:

@@ -19,6 +19,7 @@ from growc.operators.claims import FreeTopK, Moments, Paper, Preserves, Problem
 from growc.operators.copies_rate import CopiesRate
 from growc.operators.example import Example
 from growc.operators.experts import Experts
+from growc.operators.facets import Copies, HasControls, HasInitialisations, Measures, TakesLong
 from growc.operators.initialisation import Slots
 from growc.operators.on_mixtures import OnMixtures
 from growc.operators.operator import Operator
@@ -27,7 +28,7 @@ from growc.operators.state import STATES, OptimizerState, StateScale, moments
 from growc.programs import Deferred, Divide, Expr, Scale, Source, Vector
 
 
-class ExpertUpcycling(OnMixtures):
+class ExpertUpcycling(OnMixtures, Copies, Measures, HasControls, HasInitialisations, TakesLong):
     """Grow E experts to factor * E by replication, top-K unchanged (arXiv 2604.19835, Definition 3.1).
 
     Slot (i, c), c = 1..r_i, gets a copy of expert i and of its router row. With `routing: free` the router's ordinary
@@ -237,7 +238,11 @@ class ExpertUpcycling(OnMixtures):
         slots = self.factor * site.num_experts
 
         def vector(name: str) -> Vector:
-            return Deferred(f"{site.name}/{name}", slots) if self.measured else VECTORS[name](self.allocate(site))
+            return (
+                Deferred(f"{site.name}/{name}", slots)
+                if self.measure is not None
+                else VECTORS[name](self.allocate(site))
+            )
 
         return Slots(tensor, slots, vector)
 

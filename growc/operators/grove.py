@@ -15,11 +15,12 @@ from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import Closes
 from growc.operators.on_mixtures import OnMixtures
 from growc.programs import Expr, Init, Source
 
 
-class Grove(OnMixtures):
+class Grove(OnMixtures, Closes):
     """Every `group_size` neighbouring experts share an adjugate expert A_j beside them; all else stays as it is.
 
     y = sum_{i in S} w_i E_i(x) + scale * sum_{j hit by S} (sum_{i in S, i in group j} w_i) A_j(x), where S are the
@@ -67,10 +68,6 @@ class Grove(OnMixtures):
     @override
     def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.EXACTLY
-
-    @override
-    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
-        return dict(before)
 
     @override
     def config(

@@ -15,11 +15,12 @@ from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import MoeSite, ResolvedMoe
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import ChangesExperts
 from growc.operators.on_mixtures import OnMixtures
 from growc.programs import Expr, Merge, Scale, Source, Take
 
 
-class MergeDuplicates(OnMixtures):
+class MergeDuplicates(OnMixtures, ChangesExperts):
     """Merge every group of siblings into one expert: weights and router rows are their mean, gradients their sum.
 
     While siblings are what the growth made of them, this gives back its source bit for bit: the mean is computed as the

@@ -11,15 +11,16 @@ from typing_extensions import override
 from growc.anatomy.matches import Match
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
-from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import ResolvedMoe, SiteKind
 from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import Mixes
 from growc.operators.operator import Operator
 from growc.programs import Expr, Mean, Source, of_parent
 
 
-class ModelSoup(Operator):
+class ModelSoup(Operator, Mixes):
     """Average several models of one architecture, tensor by tensor: a mean of weights, not of predictions.
 
     The models must come from one state, as branches of it that were trained on their own data do: weights of models
@@ -31,7 +32,6 @@ class ModelSoup(Operator):
     op: ClassVar = "model_soup"
     site: ClassVar = SiteKind.BLOCK
     paper: ClassVar = Paper("2203.05482", "Model soups", 2022)
-    mixes: ClassVar = True
 
     weights: Literal["uniform"] | Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)] = Field(
         default="uniform", description="how much each state of `from` counts, in order; they are made to sum to 1"
@@ -55,16 +55,8 @@ class ModelSoup(Operator):
             yield Problem("GROW391", "no state counts", "let one of the weights be above 0", ("weights",))
 
     @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return ()
-
-    @override
     def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.NOT
-
-    @override
-    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
-        return dict(before)
 
     @override
     def config(

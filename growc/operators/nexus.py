@@ -18,12 +18,13 @@ from growc.operators.ancestry import Ancestry
 from growc.operators.branches import BranchExperts
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import Measures
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
 from growc.programs import Deferred, Expr, Made, Source
 
 
-class Nexus(BranchExperts):
+class Nexus(BranchExperts, Measures):
     """Branches of a dense seed, each trained on data of its own, become routed experts; the seed's networks are shared.
 
     The first state in `from` is the seed. Its feed-forward network becomes an expert that every token gets; expert i is

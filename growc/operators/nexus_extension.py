@@ -29,6 +29,7 @@ from growc.operators.ancestry import Ancestry
 from growc.operators.as_experts import as_experts
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import ChangesExperts, Drops, MakesMixtures, Measures, Mixes
 from growc.operators.means import Domains, domain
 from growc.operators.measures import Measure
 from growc.operators.nexus import Nexus, distinct_domains
@@ -39,7 +40,7 @@ MIXTURE, BRANCH, SEED = range(3)
 """The places of the states in `from`."""
 
 
-class NexusExtension(Operator):
+class NexusExtension(Operator, Mixes, MakesMixtures, ChangesExperts, Measures, Drops):
     """A Nexus model of n experts gets expert n + 1: the network of one more branch, trained on data of its own.
 
     `from` lists three states: the Nexus model, the branch, and the dense seed by which domains are embedded; of the
@@ -55,7 +56,6 @@ class NexusExtension(Operator):
     op: ClassVar = "nexus_extension"
     site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2408.15901", "Nexus", 2024)
-    mixes: ClassVar = True
 
     batches: int = Field(
         default=8, ge=1, le=10_000, description="calibration batches of the data of the branch, for its domain"

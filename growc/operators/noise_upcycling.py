@@ -13,11 +13,12 @@ from growc.anatomy.model_graph import ModelGraph
 from growc.operators.claims import Paper, Preserves
 from growc.operators.dense_to_moe import DenseToMoe, FreshRouter
 from growc.operators.example import Example
+from growc.operators.facets import TakesLong
 from growc.operators.work import drawn
 from growc.programs import Apply, Expr, Init
 
 
-class NoiseUpcycling(DenseToMoe):
+class NoiseUpcycling(DenseToMoe, TakesLong):
     """Every expert is the dense network with N(0, std^2) added to a random half of its weights.
 
     The baseline of Drop-Upcycling, as its published code has it: half of the entries, a standard deviation of 0.02, and

@@ -15,11 +15,12 @@ from growc.anatomy.replicas import Replicas
 from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import LetsSiblingsCompete
 from growc.operators.operator import Operator
 from growc.programs import Expr, Source
 
 
-class ReleaseSiblings(Operator):
+class ReleaseSiblings(Operator, LetsSiblingsCompete):
     """Let siblings compete freely again: plain top-K in the place of one winner per group, no weight touched.
 
     At once (`over: 0`), the model changes by what siblings that both win push out: a dry run tells the share of such
@@ -29,7 +30,6 @@ class ReleaseSiblings(Operator):
     """
 
     op: ClassVar = "release_siblings"
-    releases: ClassVar = True
     site: ClassVar = SiteKind.MOE
     paper: ClassVar = Paper("2604.19835", "Expert Upcycling", 2026)
 
@@ -60,10 +60,6 @@ class ReleaseSiblings(Operator):
     @override
     def preserves(self, model: ModelGraph) -> Preserves:
         return Preserves.EXACTLY if self.over else Preserves.NEARLY
-
-    @override
-    def siblings(self, before: Mapping[int, Replicas], replicas: Mapping[int, Replicas]) -> dict[int, Replicas]:
-        return dict(before)
 
     @override
     def config(

@@ -16,6 +16,7 @@ from growc.anatomy.sites import AttentionSite, FfnSite, Heads, MoeRequest, MoeSi
 from growc.operators.claims import Moments, Paper, Preserves, Problem
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.example import Example
+from growc.operators.facets import Drops, Measures, Remarks
 from growc.operators.means import MeanTokens, mean_token
 from growc.operators.measures import Measure
 from growc.programs import Deferred, Expr, Init, Made, Source
@@ -24,7 +25,7 @@ SETTLED = ("experts", "top_k", "gates")
 """Settings that a model with mixtures has settled."""
 
 
-class RouterUpcycling(FromDense):
+class RouterUpcycling(FromDense, Measures, Drops, Remarks):
     """Every mixture gets R = heads / 2 routers, made of the heads of the attention just before it.
 
     Heads are paired greedily: the first that is left, with the one left whose query matrix is most like its own (by

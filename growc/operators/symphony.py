@@ -11,12 +11,13 @@ from growc.anatomy.matches import Kept, NewExpert, Projection
 from growc.operators.branches import BranchExperts, mean
 from growc.operators.claims import Paper, Preserves
 from growc.operators.example import Example
+from growc.operators.facets import Measures
 from growc.operators.matching import ByActivations, order_of
 from growc.operators.measures import Measure
 from growc.programs import Deferred, Expr, Pick, Slerp, Source, of_parent
 
 
-class Symphony(BranchExperts):
+class Symphony(BranchExperts, Measures):
     """Dense models of one architecture become one model, each giving an expert whose units are matched to an anchor's.
 
     The anchor is the first state in `from`. All models read the same calibration text, as much from every part of the

@@ -18,16 +18,16 @@ from typing_extensions import override
 from growc.anatomy.matches import Match, Widened
 from growc.anatomy.model_graph import ModelGraph
 from growc.anatomy.replicas import Replicas
-from growc.anatomy.sites import MoeSite, ResolvedMoe, SiteKind
+from growc.anatomy.sites import ResolvedMoe, SiteKind
 from growc.anatomy.widths import STREAM, Role, Stretch, WidthAxis
 from growc.operators.axis_maps import AxisMap, copies, without_place
 from growc.operators.claims import Moments, Preserves, Problem
-from growc.operators.facets import WidensAxes
+from growc.operators.facets import Remarks, WidensAxes
 from growc.operators.operator import Operator
 from growc.programs import Add, Expr, Init, Scale, Source, Std, Take, squared
 
 
-class Widening(Operator, WidensAxes):
+class Widening(Operator, WidensAxes, Remarks):
     """An operator that makes a model wider by copies of its features, and keeps what it computes."""
 
     site: ClassVar = SiteKind.BLOCK
@@ -71,10 +71,6 @@ class Widening(Operator, WidensAxes):
             elif lost := without_place(axis):
                 message = f"{axis.after} {axis.name} with {axis.groups[1]} key-value heads have no place for {lost[0]}"
                 yield Problem("GROW399", message, "choose more heads, or fewer key-value heads")
-
-    @override
-    def sites(self, model: ModelGraph) -> tuple[MoeSite, ...]:
-        return ()
 
     @override
     def preserves(self, model: ModelGraph) -> Preserves:

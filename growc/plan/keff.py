@@ -7,6 +7,7 @@ from growc.anatomy.replicas import Replicas
 from growc.growth.graph import GrowNode
 from growc.growth.rewrite import Rewrite
 from growc.operators.claims import FreeTopK
+from growc.operators.facets import free_top_k_of, replicas_of
 
 
 def k_eff_bounds(replicas: Replicas, top_k: int) -> tuple[int, int]:
@@ -29,10 +30,10 @@ def k_eff(node: GrowNode) -> str:
     The order of the experts does not matter for the bounds, so greedy allocations have them before they are measured.
     """
     first = node.rewrites[0]
-    law = first.operator.free_top_k
+    law = free_top_k_of(first.operator)
     if len(node.rewrites) > 1 or routes_exclusively(first.source.config) or law is None or not law.sizes_known:
         return ""
-    bounds = {k_eff_bounds(first.operator.allocate(site), site.top_k) for site in first.mixtures}
+    bounds = {k_eff_bounds(replicas_of(first.operator, site), site.top_k) for site in first.mixtures}
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
     top = max(site.top_k for site in first.mixtures)
     if low == top:

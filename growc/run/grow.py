@@ -28,6 +28,7 @@ from growc.measures.table import MEASURES
 from growc.nn.duplicates import as_duplicated
 from growc.nn.released import as_released
 from growc.operators.claims import Moments
+from growc.operators.facets import SkipsExperts, measure_of
 from growc.programs import of_parent, sources
 from growc.spec.kernels import Kernels
 from growc.spec.training import FloatType
@@ -88,7 +89,7 @@ def decide(
     planned: Rewrite, parents: Sequence[Parent], batches: Callable[[int], list[Tensor]], place: Place
 ) -> Decision:
     """What the operator decides, from measurements that all ranks agree on where it needs some."""
-    measure = planned.operator.measure
+    measure = measure_of(planned.operator)
     if measure is None:
         return by_scores(planned, {})
     return MEASURES[type(measure)](measure, Calibration(planned, parents, batches, place.device))
@@ -102,11 +103,12 @@ def skipping(
     place: Place,
 ) -> Skipping | None:
     """What dynamic skipping would do to the pruned model, if its operator asks."""
-    if not planned.operator.skipping_over:
+    operator = planned.operator
+    if not (isinstance(operator, SkipsExperts) and operator.skipping_over):
         return None
     layers = {site.layer for site in planned.sites}
     sites = tuple(site for site in graph.moe if site.layer in layers)
-    return measure_skipping(model, sites, batches(planned.operator.skipping_over), place.windows, place.device)
+    return measure_skipping(model, sites, batches(operator.skipping_over), place.windows, place.device)
 
 
 def apply(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from growc.anatomy.layer_order import LAYER_ORDER
 from growc.anatomy.replicas import Replicas
 from growc.engine.learning_rate import stable_step
 from growc.files.atomic import read_json
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
 from growc.growth.past import PastGrowth
+from growc.operators.siblings import siblings_after
 from growc.run.folder import RunFolder
 
 RESULT = "result.json"
@@ -24,7 +26,8 @@ def growths(graph: GrowthGraph, folder: RunFolder, node: TrainNode | GrowNode) -
             done = read_json(folder.stage(parent.name) / RESULT)["operators"]
             for rewrite, settled in zip(reversed(parent.rewrites), reversed(done), strict=True):
                 replicas = {int(layer): tuple(r) for layer, r in settled["replicas"].items()}
-                found.append(PastGrowth(rewrite.operator, replicas, steps))
+                order = tuple(settled.get(LAYER_ORDER, ()))
+                found.append(PastGrowth(rewrite.operator, replicas, steps, order))
         start = parent.start
     return found[::-1]
 
@@ -33,5 +36,5 @@ def siblings(past: list[PastGrowth]) -> dict[int, Replicas]:
     """Sizes of the groups of siblings by layer, in slot order, after `past`."""
     groups: dict[int, Replicas] = {}
     for growth in past:
-        groups = growth.operator.siblings(groups, growth.replicas)
+        groups = siblings_after(growth.operator, groups, growth.replicas, growth.layer_order)
     return groups

@@ -20,6 +20,7 @@ from growc.engine.layout import Layout
 from growc.engine.losses import ready_head, validation_losses
 from growc.growth.graph import GrowNode, State
 from growc.measures.calibration import Parent
+from growc.operators.facets import LetsSiblingsCompete, free_top_k_of
 from growc.run import grow as growing
 from growc.run.folder import RunFolder
 from growc.run.prediction_text import dry_run_says, prediction_says, skipping_says
@@ -79,11 +80,11 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
         planned = growing.replan(rewrite, graph)
         decision = growing.decide(planned, [Parent(model, state)], batches, place)
         replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
-        law = index == 0 and planned.operator.free_top_k
+        law = index == 0 and free_top_k_of(planned.operator)
         prediction = growing.predict(model, graph, replicas, place) if law else None
         if prediction:
             detail = prediction_says(float(before), prediction)
-        if planned.operator.releases:
+        if isinstance(planned.operator, LetsSiblingsCompete):
             detail = dry_run_says(float(before), growing.dry_run(model, planned.mixtures, place))
         model, graph, state = growing.apply(planned, decision, [Parent(model, state)], place)
         if skipping := growing.skipping(planned, model, graph, batches, place):

@@ -37,6 +37,7 @@ from growc.growth.rewrite import Rewrite
 from growc.measures.calibration import Parent
 from growc.model import inspect
 from growc.model.build import canonical
+from growc.operators.facets import LetsSiblingsCompete, free_top_k_of
 from growc.run import grow as growing
 from growc.run.export import save_checkpoint, sibling_cosines
 from growc.run.folder import RunFolder
@@ -194,12 +195,12 @@ class Runner:
             parents = [Parent(model, state), *others]
             decision = self._decision(node, index, planned, parents, place)
             replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
-            law = index == 0 and planned.operator.free_top_k
+            law = index == 0 and free_top_k_of(planned.operator)
             if law and (prediction := growing.predict(model, graph, replicas, place)):
                 result["predicted_val_losses"] = prediction.losses.tolist()
                 result["k_eff"] = prediction.k_eff
                 self._say(node.name, prediction_says(float(before.mean()), prediction))
-            if planned.operator.releases:
+            if isinstance(planned.operator, LetsSiblingsCompete):
                 dry = growing.dry_run(model, planned.mixtures, place)
                 result["dry_run"] = {"val_losses": dry.losses.tolist(), "collisions": dry.collisions}
                 self._say(node.name, dry_run_says(float(before.mean()), dry))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from growc.diagnostics import Diagnostic, Span
+from growc.operators.facets import Mixes
 from growc.spec.nodes import ListNode, Node, nearest
 from growc.spec.schema import Cosine, Spec, Stage, Wsd
 from growc.spec.wording import guess, listed, quoted
@@ -110,12 +111,12 @@ def _repeated(stage: Stage, spans: list[Span]) -> Iterator[Diagnostic]:
 def _mixed(stage: Stage, root: Node, index: int, span: Span) -> Iterator[Diagnostic]:
     """Whether as many states are listed as the operators of the stage take."""
     several, grow = len(stage.origins) > 1, list(stage.grow or ())
-    if several and not (grow and grow[0].mixes):
+    if several and not (grow and isinstance(grow[0], Mixes)):
         what = f"`{grow[0].op}` grows one model" if grow else f"`{stage.name}` trains, which goes on from one state"
         message = f"{what}, and `from` lists {len(stage.origins)}"
         yield Diagnostic("GROW125", message, "keep one, or mix them by an operator that does, in a stage before", span)
     for position, operator in enumerate(grow):
-        if not operator.mixes or (position == 0 and several):
+        if not isinstance(operator, Mixes) or (position == 0 and several):
             continue
         at = nearest(root, ("stages", index, "grow", position, "op")).span
         if position:

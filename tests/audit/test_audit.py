@@ -25,6 +25,7 @@ from growc.checkpoint.request import Request
 from growc.diagnostics import Diagnostic, GrowcError, Severity
 from growc.model import inspect
 from growc.operators import OPERATORS, operator
+from growc.operators.facets import Mixes
 from tests.checkpoint.wholes import whole
 
 pytestmark = pytest.mark.share(3)
@@ -71,7 +72,7 @@ def there(root: Path) -> Iterator[tuple[Request, Path]]:
 
 
 def test_every_operator_that_grows_one_folder_is_read() -> None:
-    assert set(READ) == {name for name in OPERATORS if not operator(name).mixes}
+    assert set(READ) == {name for name in OPERATORS if not issubclass(operator(name), Mixes)}
 
 
 @pytest.mark.nightly(2)

@@ -16,6 +16,7 @@ from growc.operators import Operator, operator
 from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Preserves, Problem
 from growc.operators.example import Example
+from growc.operators.facets import Mixes
 from tests.families import FAMILIES
 
 SEED = 0
@@ -97,10 +98,10 @@ def _source(family: str, grown_by: str) -> ModelGraph:
 
 
 def _problems(grows: Operator, graph: ModelGraph, parents: int) -> list[Problem]:
-    mixing = grows.mixing(parents)
+    mixing = grows.mixing(parents) if isinstance(grows, Mixes) else grows
     problems = refusals(mixing, graph)
     if problems or parents == 1:
         return problems
     states: Sequence[ModelGraph] = [graph, *[other_of(grows, graph)] * (parents - 1)]
     pasts = [Ancestry(f"state {number}", f"part {number}") for number in range(parents)]
-    return list(mixing.problems_together(states, pasts))
+    return list(mixing.problems_together(states, pasts)) if isinstance(mixing, Mixes) else []

@@ -24,6 +24,7 @@ from growc.operators.branches import BranchExperts
 from growc.operators.claims import Preserves
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.expert_upcycling import ExpertUpcycling
+from growc.operators.facets import Closes, Drops, measure_of
 from growc.programs import Divide, Source, deferred_vectors, digest, shape, sources
 from tests.battery.case import SEED, Case
 from tests.battery.gradients import gradients, learning_rows, loads_of, summed_over_copies
@@ -102,7 +103,8 @@ def every_tensor_has_one_program_of_the_traced_shape(case: Case, _: Path) -> Non
         for name, moments in step.moments.items():
             assert all(m is None or shape(m, shapes) == traced[name] for m in (moments.first, moments.second)), name
         read = frozenset[str]().union(*map(sources, step.programs.values()))
-        assert step.read.keys() - read == step.operator.drops(step.source)
+        dropped = step.operator.drops(step.source) if isinstance(step.operator, Drops) else frozenset[str]()
+        assert step.read.keys() - read == dropped
         assert step.grown.unreached == step.source.unreached
 
 
@@ -113,7 +115,7 @@ def late_vectors_are_bound_exactly_where_something_is_measured(case: Case, _: Pa
     measured |= op == "expert_pruning" and settings.get("choose", {}).get("by") != "explicit"
     measured |= settings.get("allocation", {}).get("rule") in ("greedy", "proportional")
     measured |= settings.get("keys") == "calibrated"
-    assert bool(case.planned.deferred_vectors) == case.operator.measured == measured
+    assert bool(case.planned.deferred_vectors) == (measure_of(case.operator) is not None) == measured
     assert not case.step.rewrite.deferred_vectors
     for moments in case.step.rewrite.moments.values():
         assert not any(deferred_vectors(program) for program in (moments.first, moments.second) if program)
@@ -260,7 +262,7 @@ def what_is_new_learns_or_is_declared_closed_and_opens_with_the_first_step(case:
     model = _without_favourites(case).grown
     step = case.step.rewrite
     aims = step.matches
-    closed = {name for name, aim in aims.items() if case.operator.closed(aim)}
+    closed = {name for name, aim in aims.items() if isinstance(case.operator, Closes) and case.operator.closed(aim)}
     low_rank = case.settings.get("deltas", {}).get("form") == "low_rank"
     assert bool(closed) == (case.op == "grove" or low_rank or case.settings.get("start") == "closed")
     ids = tokens(model, seed=3, sequences=64, length=32)
@@ -295,7 +297,7 @@ def the_same_seed_gives_the_same_bytes_and_rows_stand_alone(case: Case, _: Path)
         assert torch.equal(whole[rows], evaluate(bound[name], rows, fetch, torch.float64)), name
 
 
-@of(lambda case: case.operator.measured)
+@of(lambda case: measure_of(case.operator) is not None)
 def what_is_measured_alike_gives_the_same_bytes(case: Case, _: Path) -> None:
     again = grow_twin(case.source, [case.operator], SEED, case.example.parents).grown.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in case.twin.grown.state_dict().items())

@@ -23,7 +23,8 @@ from growc.model import inspect
 from growc.model.drawn import draw, logits
 from growc.model.float64_mode import Double
 from growc.numerics.evaluate import InMemory, evaluate
-from growc.operators import Operator, operator
+from growc.operators import operator
+from growc.operators.bam import Bam
 from growc.operators.claims import Preserves
 from growc.programs import of_parent
 from tests.checkpoint.folders import Place, write_spec
@@ -53,8 +54,8 @@ every = pytest.mark.parametrize(
 both = pytest.mark.parametrize("kv", KV)
 
 
-def bam(**given: Any) -> Operator:
-    return operator("bam").model_validate(given)
+def bam(**given: Any) -> Bam:
+    return Bam.model_validate(given)
 
 
 @cache

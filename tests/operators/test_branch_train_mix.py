@@ -15,6 +15,7 @@ from growc.model import inspect
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator
 from growc.operators.ancestry import Ancestry
+from growc.operators.branch_train_mix import BranchTrainMix
 from growc.operators.branches import BranchExperts
 from growc.programs import Init, Mean, of_parent
 from tests.families import FAMILIES
@@ -125,7 +126,7 @@ def test_moments_are_those_of_the_branch_or_their_mean(state: str) -> None:
     ("given", "parents", "code"), [({"experts": 4}, 3, "GROW391"), ({"top_k": 3}, 2, "GROW352"), ({}, 3, None)]
 )
 def test_what_does_not_fit_the_states_is_said(given: dict[str, Any], parents: int, code: str | None) -> None:
-    mixing = operator("branch_train_mix").model_validate(given).mixing(parents)
+    mixing = BranchTrainMix.model_validate(given).mixing(parents)
     graph = source("llama")
     problems = list(mixing.problems(graph)) or list(
         mixing.problems_together([graph] * parents, [Ancestry("branch")] * parents)

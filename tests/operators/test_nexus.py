@@ -23,11 +23,12 @@ from growc.model import inspect
 from growc.model.drawn import draw, logits
 from growc.nn.domain_router import DomainRouter
 from growc.numerics.evaluate import InMemory, evaluate
-from growc.operators import Operator, operator
+from growc.operators import operator
 from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Preserves
 from growc.operators.example import examples
 from growc.operators.means import domain
+from growc.operators.nexus import Nexus
 from growc.programs import Deferred, Init, Made, Mean, Source, describe, of_parent
 from tests.families import FAMILIES
 
@@ -43,8 +44,8 @@ def pasts_of(parts: Sequence[str | None]) -> list[Ancestry]:
     return [Ancestry(f"state {number}", part) for number, part in enumerate(parts)]
 
 
-def settled(case: str) -> Operator:
-    return operator("nexus").model_validate(examples("nexus")[case].settings)
+def settled(case: str) -> Nexus:
+    return Nexus.model_validate(examples("nexus")[case].settings)
 
 
 @cache
@@ -242,7 +243,7 @@ def test_domains_are_recorded_and_read_again() -> None:
 def test_what_does_not_fit_the_states_is_said(
     given: dict[str, Any], parts: tuple[str | None, ...], codes: list[str]
 ) -> None:
-    mixing, graph = operator("nexus").model_validate(given).mixing(len(parts)), source("llama")
+    mixing, graph = Nexus.model_validate(given).mixing(len(parts)), source("llama")
     problems = list(mixing.problems(graph)) or list(mixing.problems_together([graph] * len(parts), pasts_of(parts)))
     assert [problem.code for problem in problems] == codes
 

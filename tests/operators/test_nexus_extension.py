@@ -22,6 +22,7 @@ from growc.operators import operator
 from growc.operators.ancestry import Ancestry
 from growc.operators.claims import Preserves
 from growc.operators.means import domain
+from growc.operators.nexus_extension import NexusExtension
 from growc.programs import Deferred, of_parent
 from tests.families import FAMILIES
 from tests.run import tiny
@@ -29,7 +30,7 @@ from tests.run import tiny
 pytestmark = pytest.mark.share(3)
 
 NEXUS = {"projection_width": 8, "router": {"std": 0.3}}
-EXTENSION = operator("nexus_extension")()
+EXTENSION = NexusExtension()
 EXPERTS = 3
 FAMILY = pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "qwen3, alternate"])
 """Alternate: a layer without experts stays beside one with some."""

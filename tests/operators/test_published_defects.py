@@ -30,6 +30,7 @@ from growc.model import inspect
 from growc.numerics.evaluate import InMemory, evaluate
 from growc.operators import operator, routers
 from growc.operators.allocation import Greedy, allocate
+from growc.operators.facets import measure_of, replicas_of
 from growc.operators.initialisation import Slots
 from growc.programs import Source, Take, shape
 from growc.run import grow as growing
@@ -76,7 +77,9 @@ def test_b8_grown_tensors_are_in_the_optimizer_of_the_next_stage(alone: None, tm
     planned = _planned(optimizer_state=kind)
     windows: Any = None
     place = growing.Place(Layout(1, 1), torch.device("cpu"), "fp32", 0, windows)
-    decision = growing.Decision("expert_upcycling", {s.layer: planned.operator.allocate(s) for s in planned.mixtures})
+    decision = growing.Decision(
+        "expert_upcycling", {s.layer: replicas_of(planned.operator, s) for s in planned.mixtures}
+    )
     grown, _, moments = growing.apply(planned, decision, [Parent(model, state)], place)
     named: dict[str, nn.Parameter] = dict(grown.named_parameters())
     assert moments.keys() == named.keys()
@@ -207,7 +210,7 @@ def _grown(step: Rewrite, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def test_b1_a_score_has_one_name_and_the_best_is_the_default(tmp_path: Path) -> None:
     """B1: the value that the README shows is none that the code knows, and the default is not the paper's best."""
-    rule = _growth("mixtral", allocation={"rule": "greedy"}).operator.measure
+    rule = measure_of(_growth("mixtral", allocation={"rule": "greedy"}).operator)
     assert isinstance(rule, Greedy)
     assert rule.score == "gradient_squared"
     grow = {"op": "expert_upcycling", **EXACT, "allocation": {"rule": "greedy", "score": "gradient_norm"}}

@@ -20,7 +20,9 @@ from growc.nn.mixture_of_routers import MixtureOfRouters
 from growc.numerics.router_init import pairs
 from growc.operators import operator
 from growc.operators.claims import Preserves
+from growc.operators.facets import Drops, measure_of
 from growc.operators.means import MeanTokens
+from growc.operators.router_upcycling import RouterUpcycling
 from growc.programs import Deferred, Made
 from tests.families import FAMILIES, SIZES
 
@@ -159,8 +161,8 @@ def test_one_mean_token_a_layer_is_measured_for_calibrated_keys() -> None:
     calibrated = operator("router_upcycling").model_validate({"keys": "calibrated", "layers": [1]})
     step = rewrite(calibrated, source("qwen3"), seed="0", sequence_length=LENGTH)
     assert step.deferred_vectors == {Deferred("1/mean_token", 32)}
-    assert calibrated.measure == MeanTokens(8)
-    assert operator("router_upcycling").model_validate({}).measure is None
+    assert measure_of(calibrated) == MeanTokens(8)
+    assert measure_of(operator("router_upcycling").model_validate({})) is None
 
 
 def test_heads_are_found_behind_one_projection_for_all() -> None:
@@ -226,6 +228,7 @@ def test_routers_of_mixtures_are_replaced_and_experts_stay(family: str, way: str
     routers = {f"{site.router}.{name}" for site in step.source.moe for name in ("weight", "queries")}
     assert after.keys() - before.keys() == {name for name in routers if name.endswith("queries")}
     assert all(torch.equal(after[name], value) for name, value in before.items() if name not in routers)
+    assert isinstance(step.operator, Drops)
     assert step.operator.drops(step.source) == {name for name in routers if name.endswith("weight")}
     assert step.grown.expert_field == step.source.expert_field
     assert [s.repetition for s in step.grown.moe] == [s.repetition for s in step.source.moe]
@@ -261,7 +264,7 @@ def test_a_mixture_of_routers_is_not_replaced(first: str) -> None:
 
 @way
 def test_only_the_sum_over_the_same_keys_is_remarked_on(way: str) -> None:
-    remarks = list(operator("router_upcycling").model_validate(WAYS[way]).remarks(source("qwen3")))
+    remarks = list(RouterUpcycling.model_validate(WAYS[way]).remarks(source("qwen3")))
     assert [remark.code for remark in remarks] == (["GROW371"] if way in ("sum", "calibrated-sum") else [])
 
 

@@ -6,9 +6,13 @@ from typing import Any
 
 from growc.audit.moments.copies import of_copies, of_merged
 from growc.audit.moments.dense import of_experts
+from growc.audit.moments.dense_growth import of_axes, of_layers
 from growc.audit.moments.kept import Kept, Moments, kept
 from growc.audit.readings import reading
+from growc.audit.readings.deepen import order_of as deepened
+from growc.audit.readings.stack import order_of as stacked
 from growc.audit.step import Step
+from growc.operators.deepen import Deepen
 from growc.operators.dense_to_moe import FromDense
 from growc.operators.expert_pruning import ExpertPruning
 from growc.operators.expert_slimming import ExpertSlimming
@@ -17,6 +21,8 @@ from growc.operators.grove import Grove
 from growc.operators.merge_duplicates import MergeDuplicates
 from growc.operators.release_siblings import ReleaseSiblings
 from growc.operators.router_upcycling import RouterUpcycling
+from growc.operators.stack import Stack
+from growc.operators.widening import Widening
 
 __all__ = ["Kept", "Moments", "moments"]
 
@@ -46,6 +52,12 @@ def moments(step: Step[Any], *, second: bool) -> Moments:
         case RouterUpcycling() if step.before.moe:
             reset = step.operator.optimizer_state == "reset"
             return dict.fromkeys(after if reset else reading(step.operator.op)(step))
+        case Deepen():
+            return of_layers(step, deepened(step))
+        case Stack():
+            return of_layers(step, stacked(step))
+        case Widening():
+            return of_axes(step, second=second)
         case FromDense():
             return of_experts(step, second=second)
         case _:

@@ -13,18 +13,22 @@ from typing import Any, cast
 from growc.audit.step import Reading, Step
 
 READ = (
+    "deepen",
     "ders",
     "drop_upcycling",
     "expert_pruning",
     "expert_slimming",
     "expert_upcycling",
     "grove",
+    "hypercloning",
     "merge_duplicates",
     "noise_upcycling",
     "release_siblings",
     "router_upcycling",
     "sparse_upcycling",
+    "stack",
     "virtual_group_upcycling",
+    "widen",
 )
 """The operators that have a reading; all others mix several models."""
 

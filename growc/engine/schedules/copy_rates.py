@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from growc.anatomy.layer_order import by_layer_in_order
 from growc.anatomy.sites import MoeSite
 from growc.engine.distribute import local
 from growc.engine.schedules.schedule import Schedule, Stage
 from growc.engine.sharded import rows_held
 from growc.growth.past import PastGrowth
 from growc.operators.copies_rate import CopiesRate
+from growc.operators.facets import Copies
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,11 @@ def windows(past: Iterable[PastGrowth]) -> Windows:
     """
     found: dict[int, tuple[Window | None, ...]] = {}
     for growth in past:
-        rate = growth.operator.rate_of_copies
+        operator = growth.operator
+        rate = operator.rate_of_copies if isinstance(operator, Copies) else None
         window = Window(rate, growth.steps_since) if rate else None
+        if growth.layer_order:
+            found = by_layer_in_order(found, growth.layer_order)
         for layer, replicas in growth.replicas.items():
             before = found.get(layer, (None,) * len(replicas))
             if len(before) != len(replicas):

@@ -1,0 +1,7 @@
+"""Axes of any length."""
+
+from __future__ import annotations
+
+from growc.audit.readings.width import read
+
+__all__ = ["read"]
