@@ -87,7 +87,7 @@ def loads(config: Mapping[str, Any]) -> str:
         why = "route exclusively"
     else:
         why = "differ in size"
-    return f"loads after `import growc` only: its layers {why}"
+    return f"needs `import growc` to load: its layers {why}"
 
 
 def releasing(config: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ def check(context: Context) -> Findings:
         by_router = (grown.router_flops_per_token - source.router_flops_per_token) / source.flops_per_token
         held = abs(change) <= limit
         by_others = round(change - by_router, 9) + 0.0  # no minus before a zero
-        detail = f"{by_router:+.2%} by the router, {by_others:+.2%} by all else"
+        detail = f"{by_router:+.2%} by the router, {by_others:+.2%} by everything else"
         invariants.append(Invariant("active_flops", node.name, "held" if held else "broken", change, limit, detail))
         if not held and (change, limit) not in diagnostics:  # arms that differ in their seed break it alike
             diagnostics[change, limit] = Diagnostic(

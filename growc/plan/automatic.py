@@ -6,10 +6,10 @@ from growc.growth.graph import GrowthGraph, TrainNode
 from growc.spec.schema import Parallel
 from growc.spec.training import AUTO_TOKENS
 
-WHOLE = "all devices share one copy of the weights"
-COPIES = "the devices, divided by the {} copies of the weights"
-EP = "the most devices of one machine among which the experts of every stage divide, 1 if they cannot be spread"
-MICRO = f"the most sequences that divide a device's share of a batch and have at most {AUTO_TOKENS:,} tokens, or one"
+WHOLE = "weights are sharded over all devices"
+COPIES = "weights are sharded over all devices of each of the {} replicas"
+EP = "the largest number of devices of one machine that divides the number of experts of every stage, else 1"
+MICRO = f"the most sequences that divide a device's part of the batch, at most {AUTO_TOKENS:,} tokens; at least one"
 
 
 def automatic(parallel: Parallel, graph: GrowthGraph) -> dict[str, str]:

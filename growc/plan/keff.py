@@ -5,8 +5,6 @@ from __future__ import annotations
 from growc.anatomy.grown_format import routes_exclusively
 from growc.anatomy.replicas import Replicas
 from growc.growth.graph import GrowNode
-from growc.growth.rewrite import Rewrite
-from growc.operators.claims import FreeTopK
 from growc.operators.facets import free_top_k_of, replicas_of
 
 
@@ -39,13 +37,10 @@ def k_eff(node: GrowNode) -> str:
     if low == top:
         return f"K_eff {top}: no token can meet two copies of one expert"
     met = str(low) if low == high else f"{low} to {high}"
-    experts = "expert" if high == 1 else "different experts"
-    what, but = _apart(first, law, top)
-    return f"K_eff {met}: {what} top-{top} over copies meets {met} {experts} instead of {top}{but}"
-
-
-def _apart(rewrite: Rewrite, law: FreeTopK, top: int) -> tuple[str, str]:
-    """Which top-K it is that the law speaks of, and what keeps the grown model from it."""
-    if routes_exclusively(rewrite.grown.config):
-        return "a free", f"; exclusive routing keeps {top}"
-    return ("a free", f"; {law.apart} sets siblings apart") if law.apart else ("this free", "")
+    experts = "1 distinct expert" if high == 1 else f"{met} distinct experts"
+    if routes_exclusively(first.grown.config):
+        but = f"; exclusive routing keeps {top}"
+    else:
+        but = f"; {law.apart} sets the copies apart" if law.apart else ""
+    will = "would reach" if but else "will reach"
+    return f"K_eff {met}: plain top-{top} over copies {will} {experts} per token instead of {top}{but}"

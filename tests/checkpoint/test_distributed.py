@@ -173,7 +173,7 @@ def test_the_card_says_how_it_is_read(tmp_path: Path) -> None:
     there.grow(layout="dcp")
     card = (there.grown / "README.md").read_text()
     assert "`torch.distributed.checkpoint.load` reads" in card
-    assert "As safetensors files it loads after `import growc` only" in card
+    assert "As safetensors files it needs `import growc` to load" in card
     lineage = json.loads((there.grown / "growth.json").read_text())
     assert [file["name"] for file in lineage["source"]["files"]] == ["model.safetensors"]
 

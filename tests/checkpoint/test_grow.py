@@ -250,7 +250,7 @@ def test_the_model_card_says_what_was_done(tmp_path: Path) -> None:
     card = (there.grown / "README.md").read_text()
     assert card.startswith("---\nlicense: mit\n---\n# Tiny\n\n## Growth\n")
     assert "- `expert_upcycling`: layers all, factor 2, routing exclusive" in card
-    assert "It loads after `import growc` only" in card
+    assert "It needs `import growc` to load" in card
 
 
 @pytest.mark.parametrize("name", ["config.json", "growth.json"])

@@ -77,7 +77,7 @@ def test_active_flops_count_the_router_and_against_the_source_of_the_chain(tmp_p
     assert first.value == pytest.approx(router / before)
     assert second.value == pytest.approx(3 * router / before)
     assert (first.status, second.status) == ("held", "broken")
-    assert "by the router, +0.00% by all else" in second.detail
+    assert "by the router, +0.00% by everything else" in second.detail
     (finding,) = findings.diagnostics
     assert finding.code == "GROW403"
     assert "s1 changes active FLOPs" in finding.message

@@ -80,9 +80,10 @@ def test_an_order_that_the_config_cannot_say_is_refused() -> None:
 
 
 def test_a_block_that_is_no_sum_with_its_input_cannot_start_closed() -> None:
-    gpt1 = {**FAMILIES["gpt2"], "model_type": "openai-gpt", "afn": "gelu", "tie_word_embeddings": False}
-    gpt1.pop("n_inner")
-    source = inspect(gpt1, LENGTH)
+    """OPT-350M normalises the sum itself."""
+    sizes = {"hidden_size": 32, "ffn_dim": 48, "word_embed_proj_dim": 32, "num_hidden_layers": 2, "vocab_size": 256}
+    rest = {"num_attention_heads": 4, "max_position_embeddings": 128, "do_layer_norm_before": False}
+    source = inspect({"model_type": "opt", **sizes, **rest}, LENGTH)
     (problem,) = refusals(deepen({"rule": "interpose"}, start="closed"), source)
     assert (problem.code, problem.where) == ("GROW397", ("start",))
     assert not refusals(deepen({"rule": "interpose"}), source)

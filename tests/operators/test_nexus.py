@@ -78,7 +78,7 @@ def shared(step: Rewrite) -> dict[str, str]:
 def test_what_is_made_how(family: str, case: str) -> None:
     step = planned(family, case)
     assert step.deferred_vectors == {Deferred(domain(parent), 32) for parent in range(1, PARENTS)}
-    assert "loads after `import growc` only" in loads(step.grown.config)
+    assert "needs `import growc` to load" in loads(step.grown.config)
     for site in step.grown.moe:
         assert (site.num_experts, site.top_k) == (BRANCHES, examples("nexus")[case].settings.get("top_k", 1))
     routers = {name for site in step.grown.moe for name in site.router_rows}

@@ -80,7 +80,7 @@ def test_the_text_of_a_plan_is_the_golden_one(name: str, family: str, changes: d
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, {"fsdp": "all devices share", "ep": "of one machine", "micro_batch": "at most 8,192 tokens"}),
+        ({}, {"fsdp": "sharded over all devices", "ep": "of one machine", "micro_batch": "at most 8,192 tokens"}),
         ({"parallel": {"replicate": 2, "ep": 2}}, {"fsdp": "the 2 copies", "micro_batch": "at most 8,192 tokens"}),
         ({"parallel": {"fsdp": 4}, "training": {"batch_tokens": 1024, "micro_batch": 2}}, {"ep": "of one machine"}),
     ],
@@ -281,12 +281,15 @@ def test_keff_is_told_for_free_and_exclusive_routing_and_not_where_it_is_unknown
         stage = {"name": "upcycle", "grow": [{"op": "expert_upcycling", **EXACT, **operator}]}
         return plan(tmp_path, "mixtral", stages=[stage]).growth[0].k_eff
 
-    assert told() == "K_eff 1: a free top-2 over copies meets 1 expert instead of 2; exclusive routing keeps 2"
-    assert told(routing="free") == "K_eff 1: this free top-2 over copies meets 1 expert instead of 2"
-    split = told(routing="free", router={"init": "split"})
-    assert split == "K_eff 1: a free top-2 over copies meets 1 expert instead of 2; router split sets siblings apart"
+    would, will = (
+        f"K_eff 1: plain top-2 over copies {verb} reach 1 distinct expert per token instead of 2"
+        for verb in ("would", "will")
+    )
+    assert told() == f"{would}; exclusive routing keeps 2"
+    assert told(routing="free") == will
+    assert told(routing="free", router={"init": "split"}) == f"{would}; router split sets the copies apart"
     greedy = told(routing="free", allocation={"rule": "greedy", "cap": 2})
-    assert greedy.startswith("K_eff 1 to 2: this free top-2 over copies meets 1 to 2 different experts")
+    assert greedy.startswith("K_eff 1 to 2: plain top-2 over copies will reach 1 to 2 distinct experts")
     assert told(allocation={"rule": "proportional"}) == ""
     single = plan(tmp_path, "llama4_text").growth[0].k_eff
     assert single == "K_eff 1: no token can meet two copies of one expert"
@@ -301,10 +304,10 @@ def test_numbers_have_a_prefix_for_their_unit() -> None:
     ("grow", "says"),
     [
         ({"routing": "free"}, "loads in stock transformers, as qwen3_moe"),
-        ({"routing": "exclusive"}, "loads after `import growc` only: its layers route"),
+        ({"routing": "exclusive"}, "needs `import growc` to load: its layers route"),
         (
             {"routing": "free", "layers": [1]},
-            "loads after `import growc` only: its layers differ",
+            "needs `import growc` to load: its layers differ",
         ),
     ],
 )
