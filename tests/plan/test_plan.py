@@ -81,7 +81,7 @@ def test_the_text_of_a_plan_is_the_golden_one(name: str, family: str, changes: d
     ("changes", "said"),
     [
         ({}, {"fsdp": "sharded over all devices", "ep": "of one machine", "micro_batch": "at most 8,192 tokens"}),
-        ({"parallel": {"replicate": 2, "ep": 2}}, {"fsdp": "the 2 copies", "micro_batch": "at most 8,192 tokens"}),
+        ({"parallel": {"replicate": 2, "ep": 2}}, {"fsdp": "the 2 replicas", "micro_batch": "at most 8,192 tokens"}),
         ({"parallel": {"fsdp": 4}, "training": {"batch_tokens": 1024, "micro_batch": 2}}, {"ep": "of one machine"}),
     ],
 )

@@ -164,7 +164,7 @@ def planned_growth(made: Made) -> Growth:
                 for name, shape in tensors.items()
             ),
         ),
-        k_eff=f"K_eff {made.top_k // 2}: plain top-{made.top_k} over copies would reach {made.top_k // 2} distinct experts",
+        k_eff=f"K_eff {made.top_k // 2}: plain top-{made.top_k} would reach {made.top_k // 2} distinct experts",
         loads="loads in stock transformers, as glm4_moe",
     )
 
