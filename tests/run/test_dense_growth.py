@@ -64,7 +64,8 @@ def test_the_loss_is_kept_and_training_goes_on(run: Run, growth: str) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_grows_the_same_model(run: Run, growth: str, layout: str) -> None:
     """Weights and moments, from a state that each layout has trained itself."""
-    one, other = (tiny.tensors(run(growth, way) / "stages" / "grown" / "checkpoint" / "training") for way in ("alone", layout))
+    folders = (run(growth, way) / "stages" / "grown" / "checkpoint" for way in ("alone", layout))
+    one, other = (tiny.tensors(folder / "training") for folder in folders)
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert torch.allclose(tensor.float(), other[name].float(), rtol=1e-3, atol=1e-4), name
