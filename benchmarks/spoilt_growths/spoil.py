@@ -98,19 +98,20 @@ def _own(expr: Expr, shapes: Shapes, rng: Random) -> Iterator[tuple[str, Expr]]:
             alike = [other for other, size in shapes.items() if size == shapes[name] and other != name]
             if alike:
                 yield "source", Source(rng.choice(alike))
-        case Take(x, tuple(index)):
-            yield from (("row", Take(x, one)) for one in _other_index(index, shape(x, shapes)[0], rng))
+        case Take(x, tuple(index), dim):
+            what = "column" if dim else "row"
+            yield from ((what, replace(expr, index=one)) for one in _other_index(index, shape(x, shapes)[dim], rng))
         case Pick(x, tuple(units)):
             inner = shape(x, shapes)
             width = inner[expr.dim + 1] // expr.times
             yield from (("unit", replace(expr, units=one)) for one in _other_index(units, width, rng))
-        case Scale(x, by):
+        case Scale(_, by):
             yield "factor", Scale(expr, 1.01)
             yield "sign", Scale(expr, -1.0)
             if isinstance(by, tuple):
-                yield "factor of a row", Scale(x, _changed(by, rng, 1.01))
+                yield "factor of a row", replace(expr, by=_changed(by, rng, 1.01))
             if isinstance(by, Std) and isinstance(by.x, Source):
-                yield "unit of noise", Scale(x, Std(by.x, None) if by.mask else 1.0)
+                yield "unit of noise", replace(expr, by=Std(by.x, None) if by.mask else 1.0)
         case Divide(x, by) if isinstance(by, tuple):
             yield "divisor", Divide(x, _changed(by, rng, 1.01))
             yield "no divisor", x
