@@ -141,6 +141,7 @@ class ModelGraph:
     `expert_field` and `top_k_field` are the config keys that set depth, number of experts and how many of
     them a token gets, `layer_lists` those that hold one value per layer. `unreached` are parameters that the
     forward pass never touches. `names` are the family's own names of standard keys, where they differ.
+    `near_miss` says why growc found no dense feed-forward network, where something was like one.
     """
 
     model_type: str
@@ -159,6 +160,7 @@ class ModelGraph:
     cost: Cost
     unreached: tuple[str, ...]
     names: Mapping[str, str]
+    near_miss: str
 
     @property
     def layers(self) -> int:

@@ -81,6 +81,7 @@ def _traced(key: str) -> ModelGraph:
         cost=cost.count(graph, found, blocks, tensors, head_of(model)),
         unreached=_unreached(graph, blocks, tensors),
         names={**config.attribute_map},
+        near_miss=found.near_miss,
     )
 
 

@@ -29,13 +29,17 @@ _Site = TypeVar("_Site", MoeSite, FfnSite, AttentionSite)
 
 @dataclass(frozen=True)
 class Sites:
-    """Every site of a model, in forward order; `attention_modules` are the modules that attend."""
+    """Every site of a model, in forward order; `attention_modules` are the modules that attend.
+
+    `near_miss` says of what is most like a dense feed-forward network why it is none, where there is none.
+    """
 
     path: str
     moe: tuple[MoeSite, ...]
     ffn: tuple[FfnSite, ...]
     attention: tuple[AttentionSite, ...]
     attention_modules: frozenset[str]
+    near_miss: str
 
 
 def find(graph: fx.GraphModule, model: nn.Module, blocks: Blocks) -> Sites:
@@ -48,10 +52,13 @@ def find(graph: fx.GraphModule, model: nn.Module, blocks: Blocks) -> Sites:
     """
     finder = Finder(graph, model, blocks.path)
     nodes = graph.graph.nodes
+    networks = [site for node in nodes if (site := finder.ffn(node))]
+    reasons = () if networks else filter(None, map(finder.near_miss, nodes))
     return Sites(
         path=finder.path,
         moe=_spread((site for node in nodes if (site := finder.moe(node))), blocks),
-        ffn=_spread((site for node in nodes if (site := finder.ffn(node))), blocks),
+        ffn=_spread(networks, blocks),
+        near_miss=next(iter(reasons), ""),
         attention=_spread((site for node in nodes if (site := finder.attention(node))), blocks),
         attention_modules=frozenset(module_of(node) for node in nodes if is_attention(node)),
     )
@@ -226,6 +233,23 @@ class Finder:
         down = str(node.target)
         transposed = isinstance(self.modules[node], Conv1D)
         return FfnSite(layer, common_module(*names, down), names, down, inner, transposed)
+
+    def near_miss(self, node: fx.Node) -> str | None:
+        """Why a linear map is no way back of a dense feed-forward network; None of what is nothing like one."""
+        if self.layer(node) is None or not self.is_linear(node):
+            return None
+        before, down, inner = self.sources(node, self.is_parametric), str(node.target), _width(node.args[0])
+        between = next((one for one in before if not self.is_linear(one)), None)
+        maps = before if between is None else self.sources(between, self.is_linear)
+        if not maps or any(is_attention(one) for first in maps for one in self._between(first, node)):
+            return None
+        if inner == _width(node) or any(_width(one.args[0]) != _width(node) for one in maps):
+            return None
+        if between is not None:
+            return f"{module_of(between)}, before {down}, has parameters of its own"
+        if len(maps) == 1 and _width(maps[0]) != inner and _width(maps[0]) % inner == 0:
+            return f"{maps[0].target} holds {_width(maps[0]) // inner} maps in one (gate and up), before {down}"
+        return f"the maps before {down} have other inputs or widths than it"
 
     def attention(self, node: fx.Node) -> AttentionSite | None:
         """The linear maps nearest to query, key and value, and the one nearest after."""

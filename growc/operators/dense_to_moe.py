@@ -77,7 +77,8 @@ class FromDense(Operator, MakesMixtures, ChangesExperts):
     def problems(self, model: ModelGraph) -> Iterator[Problem]:
         dense = {site.layer: site for site in _dense(model)}
         if not dense:
-            message = f"{model.model_type} has no dense feed-forward network that growc can find"
+            why = f": {model.near_miss}" if model.near_miss else ""
+            message = f"{model.model_type} has no dense feed-forward network that growc can find{why}"
             yield Problem("GROW350", message, "choose a dense source; `expert_upcycling` grows mixtures of experts")
             return
         asked = [] if isinstance(self.layers, str) else self.layers

@@ -17,7 +17,7 @@ from growc.model.drawn import logits
 from growc.operators import Operator, operator
 from growc.operators.claims import Preserves
 from growc.operators.example import examples
-from tests.families import FAMILIES
+from tests.families import FAMILIES, SIZES
 
 
 def settled(op: str, case: str) -> Operator:
@@ -108,6 +108,22 @@ def test_what_cannot_be_is_said(family: str, given: dict[str, Any], code: str) -
     op = "virtual_group_upcycling" if "granularity" in given else "sparse_upcycling"
     problems = list(operator(op).model_validate(given).problems(source(family)))
     assert [problem.code for problem in problems] == [code]
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [
+        (
+            "phi3",
+            "model.layers.0.mlp.gate_up_proj holds 2 maps in one (gate and up), before model.layers.0.mlp.down_proj",
+        ),
+        ("apertus", "model.layers.0.mlp.act_fn, before model.layers.0.mlp.down_proj, has parameters of its own"),
+    ],
+)
+def test_it_is_said_why_something_is_no_dense_network(family: str, why: str) -> None:
+    graph = inspect({**SIZES, "model_type": family, "intermediate_size": 48}, LENGTH)
+    (problem,) = operator("sparse_upcycling").model_validate({}).problems(graph)
+    assert problem.message == f"{family} has no dense feed-forward network that growc can find: {why}"
 
 
 def test_mixtures_that_growc_holds_grow_on() -> None:
