@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, cast
 
@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 
 from growc.growth.rewrite import Rewrite, unchanged
 from growc.operators import Operator
+from growc.operators.facets import ReordersLayers
 from growc.plan.plan import Change
-from growc.programs import describe
+from growc.programs import Source, describe
 
 OLD = "old"
 """What a program calls the tensor of its own name in the source."""
@@ -31,11 +32,16 @@ class _Kind(NamedTuple):
 
 
 def changes(rewrite: Rewrite) -> Iterator[Change]:
-    """The changes of one operator, in model order; what is carried over as it is has no line."""
+    """The changes of one operator, in model order; what is carried over as it is has no line.
+
+    Where layers move, those that are moved as they are share a line.
+    """
+    moved = _moved(rewrite)
+    yield from _of_layers(rewrite, moved)
     layers: dict[_Kind, list[int]] = defaultdict(list)
     for name in dict.fromkeys((*rewrite.source.tensors, *rewrite.grown.tensors)):
         before, after = rewrite.source.tensors.get(name), rewrite.grown.tensors.get(name)
-        if after is not None and unchanged(rewrite, name):
+        if name in moved or (after is not None and unchanged(rewrite, name)):
             continue
         pattern, layer = _split(rewrite.grown.blocks.path, name)
         kind = _Kind(
@@ -55,6 +61,36 @@ def changes(rewrite: Rewrite) -> Iterator[Change]:
             after=kind.after,
             program=kind.program,
         )
+
+
+def _moved(rewrite: Rewrite) -> dict[str, tuple[int, int]]:
+    """The tensors that hold what one of another layer held, with the layers now and before."""
+    if not isinstance(rewrite.operator, ReordersLayers):
+        return {}
+    order, path = rewrite.operator.layer_order(rewrite.source), rewrite.grown.blocks.path
+    found: dict[str, tuple[int, int]] = {}
+    for name in rewrite.grown.tensors:
+        layer = _split(path, name)[1]
+        if layer >= 0 and isinstance(rewrite.programs[name], Source) and not unchanged(rewrite, name):
+            found[name] = layer, order[layer]
+    return found
+
+
+def _of_layers(rewrite: Rewrite, moved: Mapping[str, tuple[int, int]]) -> Iterator[Change]:
+    """What becomes of whole layers: one line for those that replace others, and one for new ones."""
+    symbols: tuple[tuple[Literal["+", "~"], bool], ...] = (("~", True), ("+", False))
+    for symbol, there in symbols:
+        of = [name for name in moved if (name in rewrite.source.tensors) is there]
+        if of:
+            pairs = dict(moved[name] for name in of)
+            yield Change(
+                symbol=symbol,
+                name=f"{rewrite.grown.blocks.path}.{{{ranges([*pairs])}}}",
+                count=len(of),
+                before=None,
+                after=None,
+                program=f"layers {ranges([*pairs.values()])} of the source",
+            )
 
 
 def _text(rewrite: Rewrite, name: str, layer: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,11 @@ def test_what_it_takes_to_load_the_grown_model_is_said_before_it_is_made(
     found = plan(tmp_path, "qwen3_moe", stages=stages)
     assert found.growth[0].loads.startswith(says)
     assert says in render(found)
+
+
+def test_layers_that_move_share_a_line(tmp_path: Path) -> None:
+    stage = {"name": "deeper", "grow": [{"op": "deepen", "order": {"rule": "interpose"}, "start": "closed"}]}
+    text = render(plan(tmp_path, "qwen3", stages=[stage]))
+    assert re.search(r"~ model\.layers\.\{1\} +x9 +layers 0 of the source\n", text)
+    assert re.search(r"\+ model\.layers\.\{2-3\} +x20 +layers 1,1 of the source\n", text)
+    assert re.search(r"~ model\.layers\.\{1\}\.mlp\.down_proj\.weight +x1 .* 0\n", text)
