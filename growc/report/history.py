@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from growc.plan.plan import Growth, InvariantRecord, Plan
 from growc.plan.plan import Stage as PlannedStage
-from growc.report.records import ArmRecord, Comparison, GroupRecord, Result
+from growc.records.results import GrowResult, Result, TrainResult
+from growc.records.summary import ArmRecord, Comparison, GroupRecord
 from growc.spec.points import Point
 
 Floats = NDArray[np.float64]
@@ -105,6 +106,16 @@ class Stage:
         return self.planned.kind == "grow"
 
     @property
+    def trained(self) -> TrainResult | None:
+        """The result of a finished train stage."""
+        return self.result if isinstance(self.result, TrainResult) else None
+
+    @property
+    def grown(self) -> GrowResult | None:
+        """The result of a finished grow stage."""
+        return self.result if isinstance(self.result, GrowResult) else None
+
+    @property
     def loss(self) -> float | None:
         """Mean validation loss at the end, once there."""
         return mean(self.result.val_losses) if self.result else None
@@ -188,9 +199,7 @@ class Run:
 
     def grown(self, arm: str | None = None) -> tuple[Stage, ...]:
         """The finished grow stages, of all arms or of one."""
-        return tuple(
-            stage for stage in self.stages if stage.grows and stage.result and (arm is None or stage.arm == arm)
-        )
+        return tuple(stage for stage in self.stages if stage.grown and (arm is None or stage.arm == arm))
 
     def growth(self, stage: Stage) -> Growth:
         """What is planned for a grow stage."""

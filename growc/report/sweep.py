@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from growc.records.summary import ArmRecord, GroupRecord
 from growc.report.history import CONTROLS, Floats, Run, Trail
-from growc.report.records import ArmRecord, GroupRecord
 from growc.report.trails import ARM_NAMES
 
 SEED = "seed"

@@ -50,5 +50,5 @@ def _what(run: Run, grown: tuple[Stage, ...]) -> str:
 
 def increase(stage: Stage) -> float:
     """The measured change of the validation loss at a growth, in nats."""
-    assert stage.result and stage.result.val_losses_before
-    return mean(stage.result.val_losses) - mean(stage.result.val_losses_before)
+    assert stage.grown
+    return mean(stage.grown.val_losses) - mean(stage.grown.val_losses_before)

@@ -21,8 +21,8 @@ from growc.engine.losses import ready_head, validation_losses
 from growc.growth.graph import GrowNode, State
 from growc.measures.calibration import Parent
 from growc.operators.facets import LetsSiblingsCompete, free_top_k_of
+from growc.records.folder import RunFolder
 from growc.run import grow as growing
-from growc.run.folder import RunFolder
 from growc.run.prediction_text import dry_run_says, prediction_says, skipping_says
 from growc.run.source import write_source
 from growc.run.state import load_state
