@@ -53,3 +53,8 @@ def strictest(node: Node, limit: Callable[[Invariants], float | None]) -> tuple[
         return None
     found = [(value, spec) for spec in node.specs if (value := limit(spec.spec.invariants)) is not None]
     return min(found, key=lambda pair: pair[0], default=None)
+
+
+def loss_limit(node: Node) -> tuple[float, LoadedSpec] | None:
+    """The largest rise of the validation loss that a node may cause, in nats, and the spec that says so."""
+    return strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase)

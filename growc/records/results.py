@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+import numpy as np
+
 from growc.growth.decision import Decision
 
 Losses = tuple[float, ...]
@@ -57,6 +59,11 @@ class GrowResult:
     skipping: SkippingResult | None = None
     val_losses: Losses
     seconds: float = 0.0
+
+    @property
+    def increase(self) -> float:
+        """The change of the mean validation loss, in nats."""
+        return float(np.mean(self.val_losses)) - float(np.mean(self.val_losses_before))
 
     @property
     def decisions(self) -> tuple[Decision, ...]:

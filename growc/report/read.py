@@ -15,12 +15,13 @@ from growc.plan.plan import InvariantRecord, Plan
 from growc.plan.plan import Stage as PlannedStage
 from growc.records.folder import RunFolder
 from growc.records.journal import Event
+from growc.records.loss_invariant import loss_status
 from growc.records.metrics import Row
 from growc.records.read import read_lines, read_record
 from growc.records.results import GrowResult, TrainResult
 from growc.records.summary import Summary
 from growc.report.clock import length, sessions, wall
-from growc.report.history import Clock, Curve, Floats, Run, Stage, mean
+from growc.report.history import Clock, Curve, Floats, Run, Stage
 from growc.report.trails import trails
 
 SOURCE = "source"
@@ -77,15 +78,11 @@ def _read(path: Path) -> Run:
 def _settled(plan: Plan, stages: tuple[Stage, ...], summary: Summary) -> tuple[InvariantRecord, ...]:
     """The plan's invariants with what was measured; a summary says it, and before that the growths themselves."""
     measured = {(i.name, i.stage): i for i in summary.invariants}
-    changes = {
-        stage.name: mean(stage.grown.val_losses) - mean(stage.grown.val_losses_before)
-        for stage in stages
-        if stage.grown
-    }
+    changes = {stage.name: stage.grown.increase for stage in stages if stage.grown}
     for i in plan.invariants:
         if i.name == "loss" and i.stage in changes and i.limit is not None:
-            held = changes[i.stage] <= i.limit
-            settled = i.model_copy(update={"status": "held" if held else "broken", "value": changes[i.stage]})
+            status = loss_status(changes[i.stage], i.limit)
+            settled = i.model_copy(update={"status": status, "value": changes[i.stage]})
             measured.setdefault((i.name, i.stage), settled)
     return tuple(measured.pop((i.name, i.stage), i) for i in plan.invariants) + tuple(measured.values())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growc.report.history import Run, Stage, Trail, mean
+from growc.report.history import Run, Stage, Trail
 from growc.report.numbers import change, count, loss
 
 KEPT = 1e-3
@@ -51,4 +51,4 @@ def _what(run: Run, grown: tuple[Stage, ...]) -> str:
 def increase(stage: Stage) -> float:
     """The measured change of the validation loss at a growth, in nats."""
     assert stage.grown
-    return mean(stage.grown.val_losses) - mean(stage.grown.val_losses_before)
+    return stage.grown.increase

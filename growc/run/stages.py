@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from growc.anatomy.grown_format import releasing
 from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.training import State, read_config, read_meta
-from growc.checks.findings import strictest
+from growc.checks.findings import loss_limit
 from growc.data import Corpus, Tokens
 from growc.diagnostics import fail
 from growc.engine.balance import Load
@@ -40,6 +40,7 @@ from growc.model.build import canonical
 from growc.operators.facets import LetsSiblingsCompete, free_top_k_of
 from growc.records.folder import RunFolder
 from growc.records.journal import DECISION, Event, decided, record, record_decision
+from growc.records.loss_invariant import loss_status
 from growc.records.metrics import Row, append_rows
 from growc.records.results import DryRunResult, GrowResult, Losses, Result, SkippingResult, TrainResult, without_none
 from growc.run import grow as growing
@@ -228,8 +229,8 @@ class Runner:
                 help="the grown model was not kept; look at the sizes of what its operators draw, as `std` and `noise`",
                 span=node.loaded.span("stages", node.position),
             )
-        bound = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase)
-        if bound is not None and not increase <= bound[0]:  # a NaN does not pass
+        bound = loss_limit(node)
+        if bound is not None and loss_status(increase, bound[0]) == "broken":
             fail(
                 "GROW450",
                 f"growth in stage {node.name} raised the validation loss by {increase:.2e} nats, more than "

@@ -7,11 +7,12 @@ from statistics import median
 
 import numpy as np
 
-from growc.checks.findings import strictest
+from growc.checks.findings import loss_limit
 from growc.files.atomic import write_json
 from growc.growth.graph import GrowthGraph, TrainNode
 from growc.plan.plan import InvariantRecord
 from growc.records.folder import RunFolder
+from growc.records.loss_invariant import loss_status
 from growc.records.results import DryRunResult, SkippingResult
 from growc.records.summary import (
     Comparison,
@@ -37,11 +38,7 @@ def write_summary(folder: RunFolder, graph: GrowthGraph) -> None:
     pace = paces(measured)
     found = compare(folder, [way(graph, path, measured, pace) for path in graph.paths])
     together = groups.grouped(found, graph.seed_axes)
-    invariants = [
-        _loss(measured[node.name], bound[0])
-        for node in graph.grow_nodes()
-        if (bound := strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase))
-    ]
+    invariants = [_loss(measured[node.name], bound[0]) for node in graph.grow_nodes() if (bound := loss_limit(node))]
     summary = Summary(
         comparison([group for group in together if group.name == "main"]),
         tuple(invariants),
@@ -82,8 +79,8 @@ def comparison(grown: Sequence[Group]) -> Comparison:
 
 def _loss(measured: Measured, limit: float) -> InvariantRecord:
     assert measured.grown is not None
-    increase = float(measured.losses.mean()) - _mean(measured.grown.val_losses_before)
-    status = "held" if increase <= limit else "broken"  # a NaN does not hold
+    increase = measured.grown.increase
+    status = loss_status(increase, limit)
     return InvariantRecord(name="loss", stage=measured.node.name, status=status, value=increase, limit=limit)
 
 
