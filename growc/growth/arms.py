@@ -16,8 +16,9 @@ from growc.operators import Operator
 from growc.operators.ancestry import Ancestry
 from growc.operators.facets import Mixes, control_of, measure_of
 from growc.spec import LoadedSpec
+from growc.spec.baselines import MAIN, Baseline
 from growc.spec.origins import origins
-from growc.spec.schema import Baseline, Spec, Stage, Training
+from growc.spec.schema import Spec, Stage, Training
 
 NO_DATA_LENGTH = 4096
 """Sequence length at which FLOPs are counted where a spec has no data."""
@@ -74,10 +75,10 @@ class Arms:
                 for origin in origins(self.spec, position)
             )
             stage = self.spec.stages[position]
-            ids[stage.name] = self._stage("main", position, start, tuple(others), stage.grow)
+            ids[stage.name] = self._stage(MAIN, position, start, tuple(others), stage.grow)
         end = ids[self.spec.stages[-1].name]
         assert end is not None
-        self.paths["main"] = self.pool.path(end)
+        self.paths[MAIN] = self.pool.path(end)
 
     def baseline(self, name: Baseline, place: Span) -> None:
         """A control arm beside the main one; one without a stage of its own has no path."""
@@ -91,7 +92,7 @@ class Arms:
 
     def _trunk(self) -> list[tuple[TrainNode | GrowNode, Port]]:
         """The nodes of the main arm's trunk, each with the port by which the next one leaves it."""
-        nodes = [self.pool.nodes[name] for name in self.pool.trunk(self.paths["main"][-1])]
+        nodes = [self.pool.nodes[name] for name in self.pool.trunk(self.paths[MAIN][-1])]
         ports: list[Port] = [node.start.port for node in nodes[1:]]
         return list(zip(nodes, [*ports, "end"], strict=True))
 

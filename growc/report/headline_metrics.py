@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from growc.report.history import Run, Stage, mean
 from growc.report.numbers import MINUS, NONE, change, duration, error, loss, percent, plain
+from growc.spec.baselines import MAIN
 
 ARROW, PLUS_MINUS = "\N{RIGHTWARDS ARROW}", "\N{PLUS-MINUS SIGN}"
 
@@ -26,7 +27,7 @@ class HeadlineMetric:
 
 def tiles(run: Run) -> list[HeadlineMetric]:
     """The key figures; those that a run cannot have are left out, those it lacks say why."""
-    grown = run.grown("main")
+    grown = run.grown(MAIN)
     if len(grown) > MOST_GROWTHS:
         grown = (max(grown, key=_gravity),)
     found = [tile for stage in grown for tile in _growth(run, stage)]
@@ -46,7 +47,7 @@ def _gravity(stage: Stage) -> float:
 def _growth(run: Run, stage: Stage) -> list[HeadlineMetric]:
     result = stage.grown
     assert result
-    of = f", {stage.name}" if len(run.grown("main")) > 1 else ""
+    of = f", {stage.name}" if len(run.grown(MAIN)) > 1 else ""
     before, after = mean(result.val_losses_before), mean(result.val_losses)
     measured = f"{loss(before, 4)} {ARROW} {loss(after, 4)}, measured{_limit(run, stage)}"
     if not result.predicted_val_losses:

@@ -14,11 +14,9 @@ from growc.plan.plan import Stage as PlannedStage
 from growc.records.results import GrowResult, Result, TrainResult
 from growc.records.summary import ArmRecord, Comparison, GroupRecord
 from growc.spec.points import Point
+from growc.spec.stage_name import StageName
 
 Floats = NDArray[np.float64]
-
-CONTROLS = ("fixed_source", "fixed_target")
-ARMS = ("main", *CONTROLS, "random_allocation", "scaled_top_k", "random_experts")
 
 
 @dataclass(frozen=True)
@@ -80,25 +78,19 @@ class Stage:
         return self.planned.name
 
     @property
-    def _parts(self) -> list[str]:
-        return self.name.split("/")
-
-    @property
     def point(self) -> Point:
         """The axes of the sweep that the stage depends on, with their labels."""
-        head = self._parts[0]
-        return tuple((axis, label) for axis, _, label in (pair.partition("=") for pair in head.split(",")) if label)
+        return StageName.read(self.name).point
 
     @property
     def arm(self) -> str:
         """The arm that the stage belongs to."""
-        arm = self._parts[-2] if len(self._parts) > 1 else ""
-        return arm if arm in ARMS else "main"
+        return StageName.read(self.name).arm
 
     @property
     def stage(self) -> str:
         """The stage of the spec."""
-        return self._parts[-1]
+        return StageName.read(self.name).stage
 
     @property
     def grows(self) -> bool:

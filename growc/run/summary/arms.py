@@ -9,9 +9,9 @@ import numpy as np
 
 from growc.records.summary import ArmRecord, Load, Theorem
 from growc.run.summary.break_even import tokens_to_pass
-from growc.run.summary.controls import CONTROLS, Control
 from growc.run.summary.statistics import Closure, Floats, closure, mean_and_error
 from growc.run.summary.ways import Way
+from growc.spec.baselines import CONTROLS, Control
 
 DEAD = 0.01
 """An expert with less than this share of the mean load counts as dead."""

@@ -15,8 +15,8 @@ import numpy as np
 from growc.growth.graph import Point
 from growc.records.summary import GroupRecord
 from growc.run.summary.arms import Arm
-from growc.run.summary.controls import CONTROLS, Control
 from growc.run.summary.statistics import Closure, Floats, closure, mean_and_error
+from growc.spec.baselines import CONTROLS, Control
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from growc.records.summary import (
 )
 from growc.run.summary import arms, groups
 from growc.run.summary.arms import Arm
-from growc.run.summary.controls import CONTROLS, control
+from growc.run.summary.controls import control
 from growc.run.summary.groups import Group
 from growc.run.summary.theorem import RandomStart, theorem
 from growc.run.summary.ways import Measured, Way, measure, paces, way
+from growc.spec.baselines import CONTROLS, MAIN
 
 
 def write_summary(folder: RunFolder, graph: GrowthGraph) -> None:
@@ -40,7 +41,7 @@ def write_summary(folder: RunFolder, graph: GrowthGraph) -> None:
     together = groups.grouped(found, graph.seed_axes)
     invariants = [_loss(measured[node.name], bound[0]) for node in graph.grow_nodes() if (bound := loss_limit(node))]
     summary = Summary(
-        comparison([group for group in together if group.name == "main"]),
+        comparison([group for group in together if group.name == MAIN]),
         tuple(invariants),
         tuple(map(arms.record, found)),
         tuple(map(groups.record, together)),
