@@ -26,7 +26,6 @@ from growc.diagnostics import fail
 from growc.engine.balance import Load
 from growc.engine.distribute import build_model, named_state
 from growc.engine.layout import Layout
-from growc.engine.learning_rate import stable_step
 from growc.engine.losses import ready_head, validation_losses
 from growc.files.atomic import write_json
 from growc.files.beside import TRAINING
@@ -97,10 +96,7 @@ class Runner:
         """The folder of a state from which `node` starts, made first where it is a source or fresh weights."""
         if state.node is not None:
             parent = self.graph.node(state.node)
-            anneals = (
-                isinstance(parent, TrainNode) and stable_step(parent.training.schedule, parent.steps) < parent.steps
-            )
-            if state.port == "stable" and anneals:
+            if parent.steps_to(state.port) < parent.steps_to("end"):
                 return self.folder.stable(state.node)
             return self.folder.checkpoint(state.node) / TRAINING
         root = node.root.at(state)
@@ -284,21 +280,7 @@ class Runner:
     def _offset(self, node: TrainNode | GrowNode, part: str | None) -> int:
         """Batches of this node's size that its ancestors have read from a part of the data."""
         per_batch = node.training.batch_tokens // self.graph.source.cost.sequence_length
-        return -(-self._read_before(node, part) // per_batch)
-
-    def _read_before(self, node: TrainNode | GrowNode, part: str | None) -> int:
-        """Sequences of a part of the data that were read on the longest way to `node`: branches read the same ones."""
-        return max(self._read_at(state, part) for state in node.starts)
-
-    def _read_at(self, state: Start, part: str | None) -> int:
-        if state.node is None:
-            return 0
-        node = self.graph.node(state.node)
-        before = self._read_before(node, part)
-        if not isinstance(node, TrainNode) or node.data != part:
-            return before
-        steps = stable_step(node.training.schedule, node.steps) if state.port == "stable" else node.steps
-        return before + steps * node.training.batch_tokens // node.sequence_length
+        return -(-self.graph.sequences_read(node, part) // per_batch)
 
     def _finish(
         self,

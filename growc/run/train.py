@@ -21,7 +21,7 @@ from growc.diagnostics import fail
 from growc.engine import balance as balancing
 from growc.engine.compiled import compile_layers
 from growc.engine.distribute import local
-from growc.engine.learning_rate import learning_rate, stable_step
+from growc.engine.learning_rate import learning_rate
 from growc.engine.losses import mean_loss, validation_losses
 from growc.engine.micro import micro_batch
 from growc.engine.muon import hidden_matrices
@@ -104,7 +104,7 @@ def train(
         schedule.at(start)
     ranks, rank = dist.get_world_size(), dist.get_rank()
     sequences = spec.batch_tokens // node.sequence_length
-    stable = stable_step(spec.schedule, node.steps)
+    stable = node.steps_to("stable")
     rows = micro_batch(spec, node.sequence_length, ranks)
     load = balancing.Load(model, graph.moe, spec.balance)
     recompute_layers(model, spec.activation_checkpointing)

@@ -9,7 +9,6 @@ from statistics import median
 
 import numpy as np
 
-from growc.engine.learning_rate import stable_step
 from growc.growth.graph import ArmPath, GrowNode, GrowthGraph, State, TrainNode, digest
 from growc.records.folder import RunFolder
 from growc.records.metrics import read_rows
@@ -154,10 +153,8 @@ def way(graph: GrowthGraph, path: ArmPath, measured: Mapping[str, Measured], pac
     left = {state for name in path.nodes for state in graph.node(name).starts}
     for name in path.nodes:
         node = measured[name].node
-        steps = 0
-        if isinstance(node, TrainNode):
-            stable = State(name, "stable") in left and State(name) not in left
-            steps = stable_step(node.training.schedule, node.steps) if stable else node.steps
+        stable = State(name, "stable") in left and State(name) not in left
+        steps = node.steps_to("stable" if stable else "end")
         parents = {state.node for state in node.starts if state.node is not None}
         before[name] = parents.union(*(before[parent] for parent in parents))
         offset = sum(legs[parent].tokens for parent in before[name])
