@@ -30,7 +30,7 @@ from growc.engine.losses import mean_loss
 from growc.files.atomic import read_json, write_json
 from growc.nn.auto import register
 from growc.plan.freeze import read_plan
-from growc.run.folder import RunFolder
+from growc.records.folder import RunFolder
 
 WINDOWS = 64
 """Held-out windows that are routed."""

@@ -22,8 +22,8 @@ from benchmarks.expert_upcycling.results import RESULTS, ROOT
 from growc.files.atomic import read_json, write_json
 from growc.plan.freeze import read_plan
 from growc.plan.plan import Plan
-from growc.run.folder import RunFolder
-from growc.run.journal import rows
+from growc.records.folder import RunFolder
+from growc.records.lines import rows
 
 MOST_COMMITS = 500
 """How far back the commit of a run is looked for."""

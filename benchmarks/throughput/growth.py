@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.throughput.setting import Setting
-from growc.run.lineage import RESULT
+from growc.records.folder import RunFolder
 
 STEPS = 20
 """In each of the two train stages."""
@@ -29,10 +29,10 @@ def grown_run(setting: Setting) -> str:
         command = [sys.executable, "-m", "growc", "run", str(path), "--run-dir", f"{place}/run", "--nproc", "1"]
         subprocess.run(command, check=True)
         took = time.perf_counter() - began
-        stages = Path(place, "run", "stages")
-        grown = json.loads((stages / "upcycle" / RESULT).read_text(encoding="utf-8"))
+        run = RunFolder(Path(place, "run"))
+        grown = json.loads(run.result("upcycle").read_text(encoding="utf-8"))
         before, after = (statistics.mean(grown[key]) for key in ("val_losses_before", "val_losses"))
-        first, last = (_rows(stages / name / "metrics.jsonl") for name in ("train", "on"))
+        first, last = (_rows(run.metrics(name)) for name in ("train", "on"))
     return (
         f"## A run with a growth in it, {setting.precision}\n\n`growc run`, {STEPS} steps, experts doubled, {STEPS} "
         f"steps: {took:.0f} s in all, {grown['seconds']:.1f} s of them for the growth. Validation loss {before:.4f} "

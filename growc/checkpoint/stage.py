@@ -12,6 +12,7 @@ from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import fail
 from growc.growth.graph import GrowNode
 from growc.growth.open import Opened
+from growc.spec.baselines import MAIN
 
 
 def grow_node(opened: Opened, stage: str) -> GrowNode:
@@ -20,7 +21,7 @@ def grow_node(opened: Opened, stage: str) -> GrowNode:
     Raises:
         GrowcError: there is none (GROW640), or one at each of several points (GROW651).
     """
-    names = {node.name: node for node in opened.graph.nodes if node.arm == "main"}
+    names = {node.name: node for node in opened.graph.nodes if node.arm == MAIN}
     alike = [name for name, node in names.items() if node.stage == stage]
     if stage not in names and len(alike) > 1:
         fail(

@@ -10,6 +10,7 @@ from growc.diagnostics import Diagnostic
 from growc.diagnostics.invariant import Invariant
 from growc.growth.graph import GrowthGraph, Node
 from growc.spec import LoadedSpec
+from growc.spec.baselines import MAIN
 from growc.spec.schema import Invariants
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ def strictest(node: Node, limit: Callable[[Invariants], float | None]) -> tuple[
 
     Controls are there to be measured: no invariant binds them.
     """
-    if node.arm != "main":
+    if node.arm != MAIN:
         return None
     found = [(value, spec) for spec in node.specs if (value := limit(spec.spec.invariants)) is not None]
     return min(found, key=lambda pair: pair[0], default=None)
+
+
+def loss_limit(node: Node) -> tuple[float, LoadedSpec] | None:
+    """The largest rise of the validation loss that a node may cause, in nats, and the spec that says so."""
+    return strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from pydantic import TypeAdapter
 
-from growc.checks.findings import Context, Findings, strictest
+from growc.checks.findings import Context, Findings, loss_limit
 from growc.checks.twin import Twin, loss, tokens, twin_of
 from growc.diagnostics import Diagnostic, GrowcError, Severity, Span
 from growc.diagnostics.invariant import Invariant, bound
@@ -72,7 +72,7 @@ def check(context: Context) -> Findings:
             findings += Findings(proved[node.name].diagnostics)
         shared = (replace(invariant, stage=node.name) for invariant in proved[first.name].invariants)
         findings += Findings((), tuple(shared))
-        bound = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase)
+        bound = loss_limit(node)
         if bound is not None:
             detail = f"claimed to be preserved {node.preserves}"
             invariant = Invariant("loss", node.name, "to_measure", None, bound[0], detail)

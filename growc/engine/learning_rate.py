@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import cos, pi, sqrt
 
 from growc.spec.schema import Constant, Schedule, Wsd
-from growc.spec.training import Decay
+from growc.spec.training import Decay, stable_step
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, steps: int) -> float:
@@ -40,11 +40,3 @@ def _fall(decay: Decay, height: float, left: int, length: int) -> float:
             return height * (1 - cos(pi * left / length)) / 2
         case "sqrt":
             return height * (1 - sqrt((length - left) / length))
-
-
-def stable_step(schedule: Schedule, steps: int) -> int:
-    """The number of steps before the anneal: the stable state is the state after them.
-
-    A constant schedule has no anneal, and a cosine one falls from its warm-up on: their only state is the end.
-    """
-    return steps - round(schedule.anneal * steps) if isinstance(schedule, Wsd) else steps

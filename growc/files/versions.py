@@ -25,7 +25,7 @@ Whoever makes the same spec give other numbers, or cannot read a run folder of b
 folders of another version are refused. An operator has a version of its own.
 """
 
-SAYS_ONLY = ("audit", "checks", "cli", "diagnostics", "files", "operators", "plan", "report", "spec")
+SAYS_ONLY = ("audit", "checks", "cli", "diagnostics", "files", "operators", "plan", "records", "report", "spec")
 """Packages that compute no number of a run; operators have versions of their own, and specs count by their values."""
 
 LIBRARIES = ("torch", "transformers", "numpy", "pydantic", "networkx", "huggingface_hub", "pyyaml")

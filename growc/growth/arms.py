@@ -9,15 +9,16 @@ from growc.anatomy.grown_format import without_siblings
 from growc.anatomy.model_graph import ModelGraph
 from growc.diagnostics import Diagnostic, GrowcError, Span, fail
 from growc.growth.compatibility import difference
-from growc.growth.graph import GrowNode, Node, Port, Root, State, TrainNode, digest, identity
+from growc.growth.graph import GrowNode, Port, Root, State, TrainNode, digest, identity, trained_on, trunk
 from growc.growth.rewrite import Rewrite, other_of, refusals, rewrite
 from growc.model import inspect
 from growc.operators import Operator
 from growc.operators.ancestry import Ancestry
 from growc.operators.facets import Mixes, control_of, measure_of
 from growc.spec import LoadedSpec
+from growc.spec.baselines import MAIN, Baseline
 from growc.spec.origins import origins
-from growc.spec.schema import Baseline, Spec, Stage, Training
+from growc.spec.schema import Spec, Stage, Training
 
 NO_DATA_LENGTH = 4096
 """Sequence length at which FLOPs are counted where a spec has no data."""
@@ -49,13 +50,9 @@ class Pool:
             found |= parents
         return tuple(name for name in self.nodes if name in found)
 
-    def trunk(self, end: str) -> tuple[str, ...]:
-        """The nodes from the source to `end`, along the first of the states where one mixes several."""
-        trunk, start = [end], self.nodes[end].start.node
-        while start is not None:
-            trunk.append(start)
-            start = self.nodes[start].start.node
-        return tuple(reversed(trunk))
+    def node(self, name: str) -> TrainNode | GrowNode:
+        """The node of this provisional name."""
+        return self.nodes[name]
 
 
 class Arms:
@@ -74,10 +71,10 @@ class Arms:
                 for origin in origins(self.spec, position)
             )
             stage = self.spec.stages[position]
-            ids[stage.name] = self._stage("main", position, start, tuple(others), stage.grow)
+            ids[stage.name] = self._stage(MAIN, position, start, tuple(others), stage.grow)
         end = ids[self.spec.stages[-1].name]
         assert end is not None
-        self.paths["main"] = self.pool.path(end)
+        self.paths[MAIN] = self.pool.path(end)
 
     def baseline(self, name: Baseline, place: Span) -> None:
         """A control arm beside the main one; one without a stage of its own has no path."""
@@ -91,9 +88,7 @@ class Arms:
 
     def _trunk(self) -> list[tuple[TrainNode | GrowNode, Port]]:
         """The nodes of the main arm's trunk, each with the port by which the next one leaves it."""
-        nodes = [self.pool.nodes[name] for name in self.pool.trunk(self.paths["main"][-1])]
-        ports: list[Port] = [node.start.port for node in nodes[1:]]
-        return list(zip(nodes, [*ports, "end"], strict=True))
+        return list(trunk(State(self.paths[MAIN][-1]), self.pool.node))[::-1]
 
     def _fixed_source(self) -> None:
         """The source goes on without growing; everything before the first growth is shared."""
@@ -108,13 +103,13 @@ class Arms:
 
     def _fixed_target(self) -> None:
         """A model of the final size, with ordinary routing, trained from its first token."""
-        trunk = self._trunk()
-        target = trunk[-1][0].after
+        way = self._trunk()
+        target = way[-1][0].after
         field = target.expert_field
         config = without_siblings(target.config, field) if field is not None else target.config
         plain = inspect(config, sequence_length(self.spec))
         start = State(None)
-        for node, port in trunk:
+        for node, port in way:
             if isinstance(node, TrainNode):
                 start = State(self._train("fixed_target", node.position, start, plain), port)
                 assert start.node is not None
@@ -231,27 +226,17 @@ class Arms:
     def _data_at(self, start: State) -> str | None:
         """The part of the data that feeds utility scores: that of the train stage before, else the first part."""
         first = next(iter(self.spec.data.parts), None) if self.spec.data else None
-        return self._trained_on(start) or first
-
-    def _trained_on(self, state: State) -> str | None:
-        """The part of the data of the last train stage before a state, if there is one."""
-        node: Node | None = self.pool.nodes[state.node] if state.node else None
-        while node is not None and not isinstance(node, TrainNode):
-            node = self.pool.nodes[node.start.node] if node.start.node else None
-        return node.data if node is not None else None
+        return trained_on(start, self.pool.node) or first
 
     def _past(self, state: State) -> Ancestry:
         grown: list[tuple[str, tuple[Ancestry, ...]]] = []
-        at = state
-        while at.node is not None:
-            node = self.pool.nodes[at.node]
+        for node, _ in trunk(state, self.pool.node):
             if isinstance(node, GrowNode):
                 first, *others = (step.operator.op for step in node.rewrites)
                 mixed = tuple(map(self._past, node.starts))
                 grown += [*((op, mixed[:1]) for op in reversed(others)), (first, mixed)]
-            at = node.start
         name = State(state.node and self.pool.nodes[state.node].stage, state.port, state.source)
-        return Ancestry(str(name), self._trained_on(state), tuple(grown))
+        return Ancestry(str(name), trained_on(state, self.pool.node), tuple(grown))
 
     def _rewrites(
         self,

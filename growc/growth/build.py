@@ -9,12 +9,14 @@ from dataclasses import replace
 from growc.diagnostics import fail
 from growc.growth.arms import Arms, Pool
 from growc.growth.graph import ArmPath, GrowNode, GrowthGraph, Root, TrainNode, digest
-from growc.growth.names import Called, names
+from growc.growth.names import names
 from growc.spec import LoadedSpec
+from growc.spec.baselines import MAIN
 from growc.spec.load import SweptSpec
 from growc.spec.origins import origins
 from growc.spec.points import named
 from growc.spec.schema import Spec
+from growc.spec.stage_name import StageName
 
 
 def build(loaded: LoadedSpec, roots: Sequence[Root], code: str) -> GrowthGraph:
@@ -94,7 +96,7 @@ def _distinct(arms: Sequence[Arms], points: Sequence[SweptSpec]) -> None:
     """A point that does what another does would count it twice."""
     seen: dict[tuple[str, ...], SweptSpec] = {}
     for arm, at in zip(arms, points, strict=True):
-        other = seen.setdefault(arm.paths["main"], at)
+        other = seen.setdefault(arm.paths[MAIN], at)
         if other is not at:
             pairs = zip(other.point, at.point, at.places, strict=True)
             place = next(place for before, now, place in pairs if before != now)
@@ -102,7 +104,7 @@ def _distinct(arms: Sequence[Arms], points: Sequence[SweptSpec]) -> None:
                  help="remove one of the values, or let it change the arm", span=place)  # fmt: skip
 
 
-def _final(pool: Pool, name: str, called: dict[str, Called], points: Sequence[SweptSpec]) -> TrainNode | GrowNode:
+def _final(pool: Pool, name: str, called: dict[str, StageName], points: Sequence[SweptSpec]) -> TrainNode | GrowNode:
     """A node under the name that users see."""
     node, mine = pool.nodes[name], called[name]
     start, *others = (replace(s, node=called[s.node].name if s.node else None) for s in node.starts)

@@ -39,8 +39,9 @@ class Decision:
         return planned.bound(self.replicas, self.units, self.means)
 
     def record(self) -> dict[str, Any]:
-        """As JSON, for journals and lineages: the replicas, and what else there is."""
+        """As JSON, for journals and lineages: the operator's name, the replicas, and what else there is."""
         found: dict[str, Any] = {
+            "op": self.op,
             "replicas": self.replicas,
             "scores": self.scores,
             "units": self.units,
@@ -51,7 +52,7 @@ class Decision:
 
     @staticmethod
     def read(record: Mapping[str, Any]) -> Decision:
-        """What `record` wrote, beside the operator's name."""
+        """What `record` wrote."""
 
         def by_layer(key: str) -> dict[int, tuple[Any, ...]]:
             return {int(layer): tuple(values) for layer, values in record.get(key, {}).items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from growc.operators.claims import Preserves
 from growc.spec import LoadedSpec
 from growc.spec.points import Point
 from growc.spec.schema import Model, Training
+from growc.spec.training import stable_step
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -116,6 +117,10 @@ class Node:
         """Whether this node trains or grows."""
         return "grow" if isinstance(self, GrowNode) else "train"
 
+    def steps_to(self, port: Port) -> int:  # noqa: ARG002, a growth has one state and no steps
+        """Optimizer steps up to its end, or to the stable state before its anneal."""
+        return 0
+
 
 @dataclass(frozen=True)
 class TrainNode(Node):
@@ -131,6 +136,10 @@ class TrainNode(Node):
     def tokens(self) -> int:
         """Training tokens of the whole node."""
         return self.steps * self.training.batch_tokens
+
+    @override
+    def steps_to(self, port: Port) -> int:
+        return stable_step(self.training.schedule, self.steps) if port == "stable" else self.steps
 
 
 @dataclass(frozen=True)
@@ -225,23 +234,46 @@ class GrowthGraph:
 
     def part(self, state: State) -> str | None:
         """The part of the data of the last train stage before a state, if there is one."""
-        while state.node is not None:
-            node = self.node(state.node)
-            if isinstance(node, TrainNode):
-                return node.data
-            state = node.start
-        return None
+        return trained_on(state, self.node)
+
+    def sequences_read(self, node: Node, part: str | None) -> int:
+        """Sequences of a part of the data that were read on the longest way to `node`: branches read the same ones."""
+        return max(self._read_at(state, part) for state in node.starts)
+
+    def _read_at(self, state: State, part: str | None) -> int:
+        if state.node is None:
+            return 0
+        node = self.node(state.node)
+        before = self.sequences_read(node, part)
+        if not isinstance(node, TrainNode) or node.data != part:
+            return before
+        return before + node.steps_to(state.port) * node.training.batch_tokens // node.sequence_length
 
     def source_of(self, node: Node, state: State) -> ModelSource:
         """The model that the stages before a state of `node` started from, the first where several were mixed."""
-        while state.node is not None:
-            node = self.node(state.node)
-            state = node.starts[0]
+        for node, _ in trunk(state, self.node):
+            state = node.start
         return node.root.at(state).source
 
     def keeps_stable(self, name: str) -> bool:
         """Whether some node starts from the stable state of `name`."""
         return any(State(name, "stable") in n.starts for n in self.nodes)
+
+
+def trunk(state: State, find: Callable[[str], TrainNode | GrowNode]) -> Iterator[tuple[TrainNode | GrowNode, Port]]:
+    """The nodes that led to a state, the last one first, each with the port by which the way leaves it.
+
+    It goes along the first of the states where a node mixes several. `find` has the nodes by name.
+    """
+    while state.node is not None:
+        node = find(state.node)
+        yield node, state.port
+        state = node.start
+
+
+def trained_on(state: State, find: Callable[[str], TrainNode | GrowNode]) -> str | None:
+    """The part of the data of the last train node before a state, if there is one."""
+    return next((node.data for node, _ in trunk(state, find) if isinstance(node, TrainNode)), None)
 
 
 def described(operator: Operator) -> dict[str, Any]:

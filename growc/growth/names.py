@@ -1,36 +1,18 @@
-"""What nodes are called: the stage, after the arm if it is a control, after the point of the sweep if it has one.
-
-`pretrain`, `fixed_source/cpt`, `seed=1/pretrain`, `seed=1,from=b.stable/fixed_source/cpt`. The point is the node's own:
-the axes on which all points that share it agree.
-"""
+"""Which name every node of a growth graph gets: that of its stage, its arm, and the point that is its own."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from growc.growth.arms import Pool
+from growc.spec.baselines import MAIN
 from growc.spec.points import Point, named
+from growc.spec.stage_name import StageName
 from growc.spec.sweep import LONGEST_NAME
 
 
-@dataclass(frozen=True)
-class Called:
-    """A node's name, with the arm and the point in it."""
-
-    point: Point
-    arm: str
-    stage: str
-
-    @property
-    def name(self) -> str:
-        """The name that users see; it is a folder."""
-        arm = () if self.arm == "main" else (self.arm,)
-        return "/".join((*((named(self.point),) if self.point else ()), *arm, self.stage))
-
-
-def names(pool: Pool, points: Sequence[Point]) -> dict[str, Called]:
+def names(pool: Pool, points: Sequence[Point]) -> dict[str, StageName]:
     """The final names, by the provisional ones.
 
     Where the axes on which they agree leave two nodes alike, their names have the labels of the other axes, too
@@ -44,7 +26,7 @@ def names(pool: Pool, points: Sequence[Point]) -> dict[str, Called]:
     for name in _alike(found):
         called = found[name]
         point = _called(called.stage, members[name], axes, joined=False).point
-        found[name] = Called((*point, ("key", pool.nodes[name].key[:8])), called.arm, called.stage)
+        found[name] = StageName((*point, ("key", pool.nodes[name].key[:8])), called.arm, called.stage)
     return found
 
 
@@ -60,19 +42,19 @@ def _by_axis(points: Sequence[Point]) -> list[tuple[str, list[tuple[str, str]]]]
 
 def _called(
     stage: str, members: Sequence[tuple[Point, str]], axes: Mapping[str, Sequence[str]], *, joined: bool
-) -> Called:
+) -> StageName:
     """A node that is a part of main arms is called after these alone."""
-    arm = min((arm for _, arm in members), key=lambda arm: arm != "main")
+    arm = min((arm for _, arm in members), key=lambda arm: arm != MAIN)
     mine = [dict(point) for point, of in members if of == arm]
     point: list[tuple[str, str]] = []
     for axis, labels in axes.items():
         taken = [label for label in labels if any(each[axis] == label for each in mine)]
         if len(taken) == 1 or (joined and len(taken) < len(labels)):
             point.append((axis, "+".join(taken)))
-    return Called(tuple(point), arm, stage)
+    return StageName(tuple(point), arm, stage)
 
 
-def _alike(found: Mapping[str, Called]) -> list[str]:
+def _alike(found: Mapping[str, StageName]) -> list[str]:
     """The nodes whose names are not theirs alone, or too long for a folder."""
     count = Counter(called.name for called in found.values())
     return [name for name, called in found.items() if count[called.name] > 1 or len(named(called.point)) > LONGEST_NAME]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +24,6 @@ class Skipping:
     beta: dict[int, float]
     skipped: dict[int, float]
     losses: Tensor
-
-    def record(self) -> dict[str, Any]:
-        """As JSON."""
-        return {"beta": self.beta, "skipped": self.skipped, "val_losses": self.losses.tolist()}
 
 
 def measure_skipping(

@@ -8,6 +8,7 @@ from growc.operators.claims import Preserves
 from growc.operators.work import spoken
 from growc.plan import sweep_grouping
 from growc.plan.plan import Change, Growth, InvariantRecord, Plan, Size, Stage, Sweep
+from growc.spec.stage_name import StageName
 
 STATUS = {"held": "held", "broken": "BROKEN", "to_measure": "to measure"}
 
@@ -29,7 +30,7 @@ def render(plan: Plan) -> str:
         if first.kind == "train":
             lines += _train(stages)
         else:
-            like = shown.setdefault(sweep_grouping.split(first.name)[1], stages)
+            like = shown.setdefault(StageName.read(first.name).in_sweep, stages)
             lines += _grow(stages, growth, like) if like is not stages else _grow(stages, growth)
             lines += _computed(plan.cost.grow_core_seconds.get(first.name, 0.0))
     if plan.invariants:
@@ -59,7 +60,7 @@ def _called(stages: Sequence[Stage]) -> str:
     """The name of the stages and what they start from; several have no point of their own."""
     several = [name for stage in stages for name in stage.start]
     start = sweep_grouping.starts(several) if len(stages) > 1 else ", ".join(several)
-    fresh = "scratch" if sweep_grouping.split(stages[0].name)[1].startswith("fixed_target/") else "the source"
+    fresh = "scratch" if StageName.read(stages[0].name).arm == "fixed_target" else "the source"
     return f"{sweep_grouping.called([stage.name for stage in stages])}  from {start or fresh}"
 
 

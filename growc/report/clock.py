@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from growc.report.records import Event
+from growc.records.journal import Event
 
 
 def sessions(journal: Sequence[Event]) -> list[list[Event]]:

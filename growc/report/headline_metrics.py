@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from growc.report.history import Run, Stage, mean
 from growc.report.numbers import MINUS, NONE, change, duration, error, loss, percent, plain
+from growc.spec.baselines import MAIN
 
 ARROW, PLUS_MINUS = "\N{RIGHTWARDS ARROW}", "\N{PLUS-MINUS SIGN}"
 
@@ -26,7 +27,7 @@ class HeadlineMetric:
 
 def tiles(run: Run) -> list[HeadlineMetric]:
     """The key figures; those that a run cannot have are left out, those it lacks say why."""
-    grown = run.grown("main")
+    grown = run.grown(MAIN)
     if len(grown) > MOST_GROWTHS:
         grown = (max(grown, key=_gravity),)
     found = [tile for stage in grown for tile in _growth(run, stage)]
@@ -38,15 +39,15 @@ def tiles(run: Run) -> list[HeadlineMetric]:
 
 def _gravity(stage: Stage) -> float:
     """The larger of what a growth did to the loss and what plain duplication would have done, in nats."""
-    assert stage.result and stage.result.val_losses_before
-    others = [losses for losses in (stage.result.val_losses, stage.result.predicted_val_losses) if losses]
-    return max(mean(losses) for losses in others) - mean(stage.result.val_losses_before)
+    assert stage.grown
+    others = [losses for losses in (stage.grown.val_losses, stage.grown.predicted_val_losses) if losses]
+    return max(mean(losses) for losses in others) - mean(stage.grown.val_losses_before)
 
 
 def _growth(run: Run, stage: Stage) -> list[HeadlineMetric]:
-    result = stage.result
-    assert result and result.val_losses_before
-    of = f", {stage.name}" if len(run.grown("main")) > 1 else ""
+    result = stage.grown
+    assert result
+    of = f", {stage.name}" if len(run.grown(MAIN)) > 1 else ""
     before, after = mean(result.val_losses_before), mean(result.val_losses)
     measured = f"{loss(before, 4)} {ARROW} {loss(after, 4)}, measured{_limit(run, stage)}"
     if not result.predicted_val_losses:
@@ -75,10 +76,10 @@ def _limit(run: Run, stage: Stage) -> str:
 
 def _k_eff(stage: Stage) -> str:
     """What the law says a token meets, in words."""
-    assert stage.result
-    if not stage.result.k_eff:
+    assert stage.grown
+    if not stage.grown.k_eff:
         return ""
-    met = sum(stage.result.k_eff.values()) / len(stage.result.k_eff)
+    met = sum(stage.grown.k_eff.values()) / len(stage.grown.k_eff)
     top = stage.planned.model.top_k
     return f": {met:.2f} different experts per token{f' instead of {top}' if top else ''}"
 

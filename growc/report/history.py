@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from growc.plan.plan import Growth, InvariantRecord, Plan
 from growc.plan.plan import Stage as PlannedStage
-from growc.report.records import ArmRecord, Comparison, GroupRecord, Result
+from growc.records.results import GrowResult, Result, TrainResult
+from growc.records.summary import ArmRecord, Comparison, GroupRecord
 from growc.spec.points import Point
+from growc.spec.stage_name import StageName
 
 Floats = NDArray[np.float64]
-
-CONTROLS = ("fixed_source", "fixed_target")
-ARMS = ("main", *CONTROLS, "random_allocation", "scaled_top_k", "random_experts")
 
 
 @dataclass(frozen=True)
@@ -79,30 +78,34 @@ class Stage:
         return self.planned.name
 
     @property
-    def _parts(self) -> list[str]:
-        return self.name.split("/")
-
-    @property
     def point(self) -> Point:
         """The axes of the sweep that the stage depends on, with their labels."""
-        head = self._parts[0]
-        return tuple((axis, label) for axis, _, label in (pair.partition("=") for pair in head.split(",")) if label)
+        return StageName.read(self.name).point
 
     @property
     def arm(self) -> str:
         """The arm that the stage belongs to."""
-        arm = self._parts[-2] if len(self._parts) > 1 else ""
-        return arm if arm in ARMS else "main"
+        return StageName.read(self.name).arm
 
     @property
     def stage(self) -> str:
         """The stage of the spec."""
-        return self._parts[-1]
+        return StageName.read(self.name).stage
 
     @property
     def grows(self) -> bool:
         """Whether this is a grow stage."""
         return self.planned.kind == "grow"
+
+    @property
+    def trained(self) -> TrainResult | None:
+        """The result of a finished train stage."""
+        return self.result if isinstance(self.result, TrainResult) else None
+
+    @property
+    def grown(self) -> GrowResult | None:
+        """The result of a finished grow stage."""
+        return self.result if isinstance(self.result, GrowResult) else None
 
     @property
     def loss(self) -> float | None:
@@ -188,9 +191,7 @@ class Run:
 
     def grown(self, arm: str | None = None) -> tuple[Stage, ...]:
         """The finished grow stages, of all arms or of one."""
-        return tuple(
-            stage for stage in self.stages if stage.grows and stage.result and (arm is None or stage.arm == arm)
-        )
+        return tuple(stage for stage in self.stages if stage.grown and (arm is None or stage.arm == arm))
 
     def growth(self, stage: Stage) -> Growth:
         """What is planned for a grow stage."""

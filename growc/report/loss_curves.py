@@ -38,8 +38,8 @@ def course(trail: Trail, kind: Kind) -> Course:
     """The losses along a trail, and those on both sides of every growth."""
     found: dict[float, float] = {}
     for leg in trail.trunk:
-        curve, result = leg.stage.curve, leg.stage.result
-        if leg.stage.grows and result is not None and result.val_losses_before is not None and kind == "validation":
+        curve, result = leg.stage.curve, leg.stage.grown
+        if result is not None and kind == "validation":
             found[leg.offset] = mean(result.val_losses_before)
             found[leg.offset + 0.5] = mean(result.val_losses)
             continue

@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from growc.report.history import ARMS, Run, Trail
+from growc.report.history import Run, Trail
+from growc.spec.baselines import ARMS, CONTROLS, MAIN
 
 INK, MUTED, GRID, SURFACE = "#010101", "#020202", "#030303", "#040404"
 PREDICTED, SHARED = "#050505", "#060606"
@@ -52,7 +53,7 @@ _MARKERS = {
     "main": "o", "fixed_source": "s", "fixed_target": "^", "random_allocation": "v", "scaled_top_k": "P",
     "random_experts": "X",
 }  # fmt: skip
-_FIRST = ("main", "fixed_source", "fixed_target")
+_FIRST = (MAIN, *CONTROLS)
 """The arms whose colours are always the same; all others take the next ones as they come."""
 
 

@@ -13,11 +13,16 @@ from growc.diagnostics import fail
 from growc.plan.freeze import read_plan
 from growc.plan.plan import InvariantRecord, Plan
 from growc.plan.plan import Stage as PlannedStage
+from growc.records.folder import RunFolder
+from growc.records.journal import Event
+from growc.records.loss_invariant import loss_status
+from growc.records.metrics import Row
+from growc.records.read import read_lines, read_record
+from growc.records.results import GrowResult, TrainResult
+from growc.records.summary import Summary
 from growc.report.clock import length, sessions, wall
-from growc.report.history import Clock, Curve, Floats, Run, Stage, mean
-from growc.report.records import Event, Result, Row, Summary, read_lines, read_record
+from growc.report.history import Clock, Curve, Floats, Run, Stage
 from growc.report.trails import trails
-from growc.run.folder import RunFolder
 
 SOURCE = "source"
 
@@ -73,15 +78,11 @@ def _read(path: Path) -> Run:
 def _settled(plan: Plan, stages: tuple[Stage, ...], summary: Summary) -> tuple[InvariantRecord, ...]:
     """The plan's invariants with what was measured; a summary says it, and before that the growths themselves."""
     measured = {(i.name, i.stage): i for i in summary.invariants}
-    changes = {
-        stage.name: mean(stage.result.val_losses) - mean(stage.result.val_losses_before)
-        for stage in stages
-        if stage.result and stage.result.val_losses_before
-    }
+    changes = {stage.name: stage.grown.increase for stage in stages if stage.grown}
     for i in plan.invariants:
         if i.name == "loss" and i.stage in changes and i.limit is not None:
-            held = changes[i.stage] <= i.limit
-            settled = i.model_copy(update={"status": "held" if held else "broken", "value": changes[i.stage]})
+            status = loss_status(changes[i.stage], i.limit)
+            settled = i.model_copy(update={"status": status, "value": changes[i.stage]})
             measured.setdefault((i.name, i.stage), settled)
     return tuple(measured.pop((i.name, i.stage), i) for i in plan.invariants) + tuple(measured.values())
 
@@ -93,9 +94,9 @@ def _machine(event: Event) -> str:
 
 def _stage(folder: RunFolder, planned: PlannedStage, plan: Plan, journal: list[Event]) -> Stage | None:
     """The stage, or None if nothing of it was ever done."""
-    at = folder.stage(planned.name)
-    result = read_record(at / "result.json", Result) if folder.checkpoint(planned.name).exists() else None
-    rows = read_lines(at / "metrics.jsonl", Row)
+    kind = GrowResult if planned.kind == "grow" else TrainResult
+    result = read_record(folder.result(planned.name), kind) if folder.checkpoint(planned.name).exists() else None
+    rows = read_lines(folder.metrics(planned.name), Row)
     if result is None and not rows:
         return None
     batch = planned.tokens / planned.steps if planned.steps else 0.0
@@ -108,7 +109,7 @@ def _stage(folder: RunFolder, planned: PlannedStage, plan: Plan, journal: list[E
         start=first[0] if first[0] in known else None,
         from_stable=first[1],
         curve=_curve(rows, batch),
-        clock=Clock(training, (result.seconds or 0.0) if result else 0.0, wall(planned.name, journal)),
+        clock=Clock(training, result.seconds if isinstance(result, GrowResult) else 0.0, wall(planned.name, journal)),
         done_tokens=max((row.step for row in rows), default=0) * batch,
         stable_tokens=saved[-1] * batch if saved else None,
         result=result,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from growc.report.history import CONTROLS, Floats, Run, Trail
-from growc.report.records import ArmRecord, GroupRecord
+from growc.records.summary import ArmRecord, GroupRecord
+from growc.report.history import Floats, Run, Trail
 from growc.report.trails import ARM_NAMES
+from growc.spec.baselines import CONTROLS, MAIN
 
 SEED = "seed"
 """What the axis over `training.seed` is called. A finished run says itself which axes are left out of its groups."""
@@ -104,6 +105,6 @@ def named(groups: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
     for arm, point in groups:
         where = ", ".join(word(axis, label) for axis, label in point.items() if axis in varied)
         several = len({name for name, _ in groups if name not in CONTROLS}) > 1
-        head = ARM_NAMES[arm] if arm != "main" or not where or several else ""
+        head = ARM_NAMES[arm] if arm != MAIN or not where or several else ""
         names.append(" \N{MIDDLE DOT} ".join(part for part in (head, where) if part))
     return names

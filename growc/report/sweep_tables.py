@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from growc.report.history import CONTROLS
+from growc.records.summary import ArmRecord, GroupRecord
 from growc.report.numbers import MINUS, NONE, change, count, error, loss, percent, plain
 from growc.report.palette import Look, look_of
-from growc.report.records import ArmRecord, GroupRecord
 from growc.report.sweep import Group
 from growc.run.summary.statistics import mean_and_error
+from growc.spec.baselines import CONTROLS
 
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 

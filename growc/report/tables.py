@@ -12,6 +12,8 @@ from growc.plan.plan import Change, InvariantRecord, Operation, Size
 from growc.report.history import Run, Trail, standard_error
 from growc.report.numbers import MINUS, NONE, change, count, duration, error, loss, percent, plain
 from growc.report.palette import Look, looks, trail_name
+from growc.spec.baselines import MAIN
+from growc.spec.stage_name import StageName
 
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
@@ -117,7 +119,7 @@ def _arm(run: Run, trail: Trail, look: Look, name: str) -> ArmRow:
 
 def _difference(run: Run, trail: Trail) -> str:
     """Against the grown arm on the same windows, paired, so that what windows have in common falls out."""
-    grown = run.trail_of("main")
+    grown = run.trail_of(MAIN)
     if grown is None or trail is grown or not grown.end.result or not trail.end.result:
         return NONE
     ours, theirs = np.array(grown.end.result.val_losses), np.array(trail.end.result.val_losses)
@@ -132,10 +134,10 @@ def growth_rows(run: Run) -> list[GrowthRow]:
     found: list[GrowthRow] = []
     for together in sweep_grouping.stages((stage for stage in run.plan.stages if stage.kind == "grow"), grown):
         stage, growth = together[0], grown[together[0].name]
-        point, name = sweep_grouping.split(stage.name)
-        points = sweep_grouping.points([each.name for each in together]) if point else ""
+        name = StageName.read(stage.name)
+        points = sweep_grouping.points([each.name for each in together]) if name.point else ""
         found.append(GrowthRow(
-            name, points, growth.k_eff,
+            name.in_sweep, points, growth.k_eff,
             _before_after(growth.before, stage.model),
             [_operator(*each) for each in zip(stage.operators, growth.settings, growth.changes, strict=True)],
         ))  # fmt: skip
@@ -194,7 +196,7 @@ def invariant_rows(run: Run) -> list[InvariantRow]:
     """All invariants of the plan, with what the run measured; of several points of a sweep, the worst value."""
     together: dict[object, list[InvariantRecord]] = {}
     for i in run.invariants:
-        together.setdefault((i.name, sweep_grouping.split(i.stage)[1], i.status, i.limit), []).append(i)
+        together.setdefault((i.name, StageName.read(i.stage).in_sweep, i.status, i.limit), []).append(i)
     return [_invariant(records) for records in together.values()]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from growc.report.history import ARMS, Leg, Stage, Trail
+from growc.report.history import Leg, Stage, Trail
+from growc.spec.baselines import ARMS
 from growc.spec.points import Point
 
 ARM_NAMES = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from growc.report.history import Run, Stage, Trail, mean
+from growc.report.history import Run, Stage, Trail
 from growc.report.numbers import change, count, loss
+from growc.spec.baselines import CONTROLS, MAIN
 
 KEPT = 1e-3
 """Nats; a growth that moves the loss by less is said to keep it."""
@@ -12,8 +13,8 @@ KEPT = 1e-3
 def verdict(run: Run) -> str:
     """One sentence, or two for a run that is not finished."""
     grown, ends = (
-        run.grown("main"),
-        [trail for arm in ("main", "fixed_source", "fixed_target") if (trail := run.trail_of(arm))],
+        run.grown(MAIN),
+        [trail for arm in (MAIN, *CONTROLS) if (trail := run.trail_of(arm))],
     )
     reached = [_reached(run, trail) for trail in ends if trail.end.loss is not None]
     said = ", ".join(reached)
@@ -32,8 +33,8 @@ def verdict(run: Run) -> str:
 
 def _reached(run: Run, trail: Trail) -> str:
     value = loss(trail.end.loss)
-    if trail.arm == "main":
-        return f"the grown arm ended at {value}" if run.grown("main") else f"stage {trail.end.name} ended at {value}"
+    if trail.arm == MAIN:
+        return f"the grown arm ended at {value}" if run.grown(MAIN) else f"stage {trail.end.name} ended at {value}"
     if trail.arm == "fixed_source":
         return f"the source alone at {value}"
     experts = trail.end.planned.model.experts
@@ -50,5 +51,5 @@ def _what(run: Run, grown: tuple[Stage, ...]) -> str:
 
 def increase(stage: Stage) -> float:
     """The measured change of the validation loss at a growth, in nats."""
-    assert stage.result and stage.result.val_losses_before
-    return mean(stage.result.val_losses) - mean(stage.result.val_losses_before)
+    assert stage.grown
+    return stage.grown.increase

@@ -28,11 +28,10 @@ from growc.model import fetch
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, open_plan, read_plan, spec_moved_on, write_plan
 from growc.plan.plan import Plan
-from growc.run.folder import RunFolder
-from growc.run.journal import events, record
+from growc.records.folder import RunFolder
+from growc.records.journal import Event, events, record
 from growc.run.kernels import hold_kernels
 from growc.run.machine import check_bf16
-from growc.run.worker import OUTCOME, STOP
 
 
 def run(
@@ -104,7 +103,7 @@ def _alone(folder: RunFolder) -> Generator[int]:
         if not folder.plan.exists() and (strange := _strange(folder.path)):
             fail("GROW619", f"{folder.path} is no run folder, and holds {min(strange)}",
                  help="choose a --run-dir that does not exist or is empty")  # fmt: skip
-        lock = (folder.path / "lock").open("w")
+        lock = folder.lock.open("w")
     except OSError as error:
         fail("GROW614", f"cannot use {folder.path} as a run folder: {error.strerror}", help="choose another --run-dir")
     with lock:
@@ -127,8 +126,8 @@ def _prepare(folder: RunFolder, plan: Plan, opened: Opened, echo: Callable[[str]
     if folder.plan.exists() and folder.journal.exists():  # a start that was refused is no run yet
         _same(read_plan(folder.plan), plan, folder)
     write_plan(plan, folder.plan)
-    (folder.path / STOP).unlink(missing_ok=True)
-    (folder.path / OUTCOME).unlink(missing_ok=True)
+    folder.stop.unlink(missing_ok=True)
+    folder.outcome.unlink(missing_ok=True)
     for source in (root.source for root in opened.models):
         if source.kind == "hub":
             echo(f"fetching {source.origin}")
@@ -150,8 +149,8 @@ def _same_data(folder: RunFolder, corpus: Corpus) -> None:
     """All stages of a run read the same text: held-out text of one must not be trained on by another."""
     first = next(events(folder.journal, "data"), None)
     if first is None:
-        record(folder.journal, "data", content=corpus.manifest.content)
-    elif first["content"] != corpus.manifest.content:
+        record(folder.journal, Event(time.time(), "data", content=corpus.manifest.content))
+    elif first.content != corpus.manifest.content:
         fail("GROW615", f"the data of {folder.path} has changed since the run began",
              help="restore the files, or choose another --run-dir")  # fmt: skip
 
@@ -198,7 +197,7 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitC
         nonlocal asked
         asked += 1
         if asked == 1:
-            (folder.path / STOP).touch()
+            folder.stop.touch()
         else:
             for process in [*psutil.Process(child.pid).children(recursive=True), child]:
                 process.kill()
@@ -209,8 +208,8 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitC
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        (folder.path / STOP).unlink(missing_ok=True)
-    outcome = folder.path / OUTCOME
+        folder.stop.unlink(missing_ok=True)
+    outcome = folder.outcome
     if not outcome.exists():
         if asked > 1:
             return ExitCode.INTERRUPTED
@@ -223,4 +222,4 @@ def _launch(folder: RunFolder, nproc: int, allow_code: bool, lock: int) -> ExitC
 
 def _diagnostics(folder: RunFolder) -> list[Diagnostic]:
     """What the ranks found, as they left it."""
-    return [Diagnostic.read(values) for values in read_json(folder.path / OUTCOME)["diagnostics"]]
+    return [Diagnostic.read(values) for values in read_json(folder.outcome)["diagnostics"]]

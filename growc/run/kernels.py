@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from growc.engine.layout import Layout
 from growc.engine.micro import micro_batch
 from growc.engine.timing import Share, time_experts
 from growc.growth.graph import GrowthGraph, TrainNode
-from growc.run.folder import RunFolder
-from growc.run.journal import events, record
+from growc.records.folder import RunFolder
+from growc.records.journal import Event, events, record
 from growc.spec.kernels import Kernels
 
 MEASURED = "kernels_measured"
@@ -62,8 +63,8 @@ def fastest_experts(graph: GrowthGraph, folder: RunFolder, layout: Layout, devic
     if not here:
         return "auto"
     for event in events(folder.journal, MEASURED):
-        if event["experts"] in here:  # a run may go on where a library is missing
-            return event["experts"]
+        if event.experts in here:  # a run may go on where a library is missing
+            return event.experts
     for node in graph.nodes:
         # Experts that are composed of a base and deltas are no module that can be run alone.
         if not isinstance(node, TrainNode) or not node.after.moe or DELTAS in kinds_of(node.after.config):
@@ -72,6 +73,6 @@ def fastest_experts(graph: GrowthGraph, folder: RunFolder, layout: Layout, devic
         share = Share(rows * node.sequence_length, layout.ep)
         seconds = time_experts(node.after, share, node.training.precision.compute, device, here)
         best = min(seconds, key=lambda name: seconds[name])
-        record(folder.journal, MEASURED, stage=node.name, experts=best, seconds=seconds)
+        record(folder.journal, Event(time.time(), MEASURED, node.name, experts=best, seconds=seconds))
         return best
     return "auto"

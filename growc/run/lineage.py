@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from growc.anatomy.layer_order import LAYER_ORDER
 from growc.anatomy.replicas import Replicas
-from growc.engine.learning_rate import stable_step
-from growc.files.atomic import read_json
-from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
+from growc.growth.graph import GrowNode, GrowthGraph, TrainNode, trunk
 from growc.growth.past import PastGrowth
 from growc.operators.siblings import siblings_after
-from growc.run.folder import RunFolder
-
-RESULT = "result.json"
-"""File of a finished stage: losses by validation window, loads, siblings, seconds."""
+from growc.records.folder import RunFolder
+from growc.records.read import read_record
+from growc.records.results import GrowResult
 
 
 def growths(graph: GrowthGraph, folder: RunFolder, node: TrainNode | GrowNode) -> list[PastGrowth]:
     """All growths that led to the start of `node`, the first one first; of several states, to the first."""
-    found, steps, start = list[PastGrowth](), 0, node.start
-    while start.node is not None:
-        parent = graph.node(start.node)
-        if isinstance(parent, TrainNode):
-            steps += stable_step(parent.training.schedule, parent.steps) if start.port == "stable" else parent.steps
-        else:
-            done = read_json(folder.stage(parent.name) / RESULT)["operators"]
+    found, steps = list[PastGrowth](), 0
+    for parent, port in trunk(node.start, graph.node):
+        steps += parent.steps_to(port)
+        if isinstance(parent, GrowNode):
+            done = read_record(folder.result(parent.name), GrowResult).decisions
             for rewrite, settled in zip(reversed(parent.rewrites), reversed(done), strict=True):
-                replicas = {int(layer): tuple(r) for layer, r in settled["replicas"].items()}
-                order = tuple(settled.get(LAYER_ORDER, ()))
-                found.append(PastGrowth(rewrite.operator, replicas, steps, order))
-        start = parent.start
+                found.append(PastGrowth(rewrite.operator, settled.replicas, steps, settled.layer_order))
     return found[::-1]
 
 

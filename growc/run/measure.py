@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from growc.checks.findings import Context, Findings, strictest
+from growc.checks.findings import Context, Findings, loss_limit
 from growc.data import open_corpus, prepare
 from growc.diagnostics import Diagnostic, Severity, fail
 from growc.diagnostics.invariant import Invariant, bound
@@ -21,8 +21,9 @@ from growc.engine.losses import ready_head, validation_losses
 from growc.growth.graph import GrowNode, State
 from growc.measures.calibration import Parent
 from growc.operators.facets import LetsSiblingsCompete, free_top_k_of
+from growc.records.folder import RunFolder
+from growc.records.loss_invariant import loss_status
 from growc.run import grow as growing
-from growc.run.folder import RunFolder
 from growc.run.prediction_text import dry_run_says, prediction_says, skipping_says
 from growc.run.source import write_source
 from growc.run.state import load_state
@@ -92,11 +93,11 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
             detail = skipping_says(float(now), skipping)
     after = validation_losses(model, windows, device).mean()
     increase = float(after - before)
-    limit, loaded = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase) or (None, None)
-    broken = limit is not None and not increase <= limit  # a NaN does not pass
+    limit, loaded = loss_limit(node) or (None, None)
+    status = loss_status(increase, limit)
     told = bound("loss", increase, limit) or increase
     invariant = Invariant(
-        "loss", node.name, "broken" if broken else "held", told, limit,
+        "loss", node.name, status, told, limit,
         f"measured {float(before):.4f} -> {float(after):.4f}; {detail}",
     )  # fmt: skip
     finding = Diagnostic(
@@ -104,4 +105,4 @@ def _measure(context: Context, node: GrowNode, root: Path) -> Findings:
         "relax invariants.loss.max_increase, or grow with an exact operator",
         loaded.span("invariants", "loss", "max_increase") if loaded else None, Severity.ERROR,
     )  # fmt: skip
-    return Findings((finding,) if broken else (), (invariant,))
+    return Findings((finding,) if status == "broken" else (), (invariant,))

@@ -20,13 +20,12 @@ from transformers import PreTrainedModel
 from growc.anatomy.grown_format import releasing
 from growc.anatomy.model_graph import ModelGraph
 from growc.checkpoint.training import State, read_config, read_meta
-from growc.checks.findings import strictest
+from growc.checks.findings import loss_limit
 from growc.data import Corpus, Tokens
 from growc.diagnostics import fail
 from growc.engine.balance import Load
 from growc.engine.distribute import build_model, named_state
 from growc.engine.layout import Layout
-from growc.engine.learning_rate import stable_step
 from growc.engine.losses import ready_head, validation_losses
 from growc.files.atomic import write_json
 from growc.files.beside import TRAINING
@@ -38,12 +37,15 @@ from growc.measures.calibration import Parent
 from growc.model import inspect
 from growc.model.build import canonical
 from growc.operators.facets import LetsSiblingsCompete, free_top_k_of
+from growc.records.folder import RunFolder
+from growc.records.journal import DECISION, Event, decided, record, record_decision
+from growc.records.loss_invariant import loss_status
+from growc.records.metrics import Row, append_rows
+from growc.records.results import DryRunResult, GrowResult, Losses, Result, SkippingResult, TrainResult, without_none
 from growc.run import grow as growing
 from growc.run.export import save_checkpoint, sibling_cosines
-from growc.run.folder import RunFolder
 from growc.run.grow import Place, Windows
-from growc.run.journal import append_rows, events, record
-from growc.run.lineage import RESULT, growths, siblings
+from growc.run.lineage import growths, siblings
 from growc.run.prediction_text import change_says, dry_run_says, prediction_says, skipping_says
 from growc.run.progress import Progress
 from growc.run.source import write_fresh, write_source
@@ -82,22 +84,19 @@ class Runner:
                 if self.first:
                     self.progress.skip(node.name)
                 continue
-            self._log("stage_started", node.name, kind=node.kind)
+            self._log(Event(time.time(), "stage_started", node.name, kind=node.kind))
             if isinstance(node, TrainNode):
                 self._train(node)
             else:
                 self._grow(node)
             gc.collect()
-            self._log("stage_finished", node.name)
+            self._log(Event(time.time(), "stage_finished", node.name))
 
     def _start_of(self, node: TrainNode | GrowNode, state: Start) -> Path:
         """The folder of a state from which `node` starts, made first where it is a source or fresh weights."""
         if state.node is not None:
             parent = self.graph.node(state.node)
-            anneals = (
-                isinstance(parent, TrainNode) and stable_step(parent.training.schedule, parent.steps) < parent.steps
-            )
-            if state.port == "stable" and anneals:
+            if parent.steps_to(state.port) < parent.steps_to("end"):
                 return self.folder.stable(state.node)
             return self.folder.checkpoint(state.node) / TRAINING
         root = node.root.at(state)
@@ -121,7 +120,7 @@ class Runner:
 
     def _train(self, node: TrainNode) -> None:
         steps = self.folder.steps(node.name)
-        metrics = self.folder.stage(node.name) / "metrics.jsonl"
+        metrics = self.folder.metrics(node.name)
         saved = [p for p in steps.glob("step-*") if p.suffix != ".partial"] if steps.exists() else []
         latest = max(saved, key=lambda p: int(p.name.removeprefix("step-")), default=None)
         if latest is not None and read_meta(latest).key != node.key:
@@ -140,7 +139,7 @@ class Runner:
                 return
             tokens = step * node.training.batch_tokens
             save_state(path, model, optimizer, key=node.key, node=node.name, step=step, tokens=tokens)
-            self._log("state_saved", node.name, step=step, state=kind)
+            self._log(Event(time.time(), "state_saved", node.name, step=step, state=kind))
             if kind == "step" and self.first:
                 for old in steps.glob("step-*"):
                     if old != path:
@@ -165,12 +164,13 @@ class Runner:
         load.close()
         cosines = sibling_cosines(graph, siblings(past), named_state(model))
         if self.first:
-            append_rows(metrics, [{"step": node.steps, "val_loss": float(losses.mean())}])
-        self._finish(
-            node, model, graph, state, node.steps,
-            {"val_losses": losses.tolist(), "load": {layer: c.tolist() for layer, c in counts.items()},
-             "sibling_cosine": cosines},
-        )  # fmt: skip
+            append_rows(metrics, [Row(node.steps, val_loss=float(losses.mean()))])
+        result = TrainResult(
+            val_losses=_listed(losses),
+            load={layer: tuple(count.tolist()) for layer, count in counts.items()},
+            sibling_cosine=cosines,
+        )
+        self._finish(node, model, graph, state, node.steps, result)
         if self.first:
             shutil.rmtree(steps, ignore_errors=True)
             shutil.rmtree(self.folder.scratch(node.name), ignore_errors=True)
@@ -181,42 +181,41 @@ class Runner:
         training = node.training
         place = Place(self.layout, self.device, training.precision.compute, training.seed, self.windows, self.kernels)
         before = validation_losses(model, self.windows, self.device)
-        result: dict[str, Any] = {"val_losses_before": before.tolist(), "operators": []}
-        others, of_others = list[Parent](), dict[str, list[float]]()
+        others, of_others, settled = list[Parent](), dict[str, Losses](), list[dict[str, Any]]()
+        prediction: growing.Prediction | None = None
+        dry: growing.DryRun | None = None
+        skipped: SkippingResult | None = None
         for start in node.others:
             others.append(self._other(node, start))
             losses = validation_losses(others[-1].model, self.windows, self.device)
-            of_others[str(start)] = losses.tolist()
+            of_others[str(start)] = _listed(losses)
             self._say(node.name, f"validation loss of {start} {losses.mean():.6f}")
-        if others:
-            result["val_losses_of_others"] = of_others
         for index, rewrite in enumerate(node.rewrites):
             planned = growing.replan(rewrite, graph)
             parents = [Parent(model, state), *others]
             decision = self._decision(node, index, planned, parents, place)
             replicas = {site: decision.replicas[site.layer] for site in planned.mixtures}
-            law = index == 0 and free_top_k_of(planned.operator)
-            if law and (prediction := growing.predict(model, graph, replicas, place)):
-                result["predicted_val_losses"] = prediction.losses.tolist()
-                result["k_eff"] = prediction.k_eff
+            if index == 0 and free_top_k_of(planned.operator):
+                prediction = growing.predict(model, graph, replicas, place)
+            if index == 0 and prediction:
                 self._say(node.name, prediction_says(float(before.mean()), prediction))
             if isinstance(planned.operator, LetsSiblingsCompete):
                 dry = growing.dry_run(model, planned.mixtures, place)
-                result["dry_run"] = {"val_losses": dry.losses.tolist(), "collisions": dry.collisions}
                 self._say(node.name, dry_run_says(float(before.mean()), dry))
             model, graph, state = growing.apply(planned, decision, parents, place)
             others = []
             del parents
             gc.collect()  # sharded models refer to themselves: what has grown would stay beside what has become of it
-            result["operators"].append({"op": decision.op, **decision.record()})
+            settled.append(decision.record())
             if skipping := growing.skipping(planned, model, graph, lambda count: self._calibration(node, count), place):
-                result["skipping"] = skipping.record()
-                self._log("skipping", node.name, index=index, beta=skipping.beta, skipped=skipping.skipped)
+                skipped = SkippingResult(skipping.beta, skipping.skipped, _listed(skipping.losses))
+                self._log(
+                    Event(time.time(), "skipping", node.name, index=index, beta=skipping.beta, skipped=skipping.skipped)
+                )
                 after = validation_losses(model, self.windows, self.device)
                 self._say(node.name, skipping_says(float(after.mean()), skipping))
         after = validation_losses(model, self.windows, self.device)
-        result["val_losses"] = after.tolist()
-        result["seconds"] = time.perf_counter() - began
+        seconds = time.perf_counter() - began
         increase = float((after - before).mean())
         self._say(node.name, f"validation loss {before.mean():.6f} -> {after.mean():.6f} ({change_says(increase)})")
         if not math.isfinite(after.mean()):
@@ -226,14 +225,25 @@ class Runner:
                 help="the grown model was not kept; look at the sizes of what its operators draw, as `std` and `noise`",
                 span=node.loaded.span("stages", node.position),
             )
-        bound = strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase)
-        if bound is not None and not increase <= bound[0]:  # a NaN does not pass
+        bound = loss_limit(node)
+        if bound is not None and loss_status(increase, bound[0]) == "broken":
             fail(
                 "GROW450",
                 f"growth in stage {node.name} raised the validation loss by {increase:.2e} nats, more than "
                 f"invariants.loss.max_increase {bound[0]:g} allows",
                 help="the grown model was not kept; relax the invariant, or grow with an exact operator",
             )
+        result = GrowResult(
+            val_losses_before=_listed(before),
+            operators=tuple(settled),
+            val_losses_of_others=of_others or None,
+            predicted_val_losses=_listed(prediction.losses) if prediction else None,
+            k_eff=prediction.k_eff if prediction else None,
+            dry_run=DryRunResult(_listed(dry.losses), dry.collisions) if dry else None,
+            skipping=skipped,
+            val_losses=_listed(after),
+            seconds=seconds,
+        )
         self._finish(node, model, graph, state, 0, result)
 
     def _other(self, node: GrowNode, start: Start) -> Parent:
@@ -243,11 +253,12 @@ class Runner:
 
     def _decision(self, node: GrowNode, index: int, planned: Rewrite, parents: list[Parent], place: Place) -> Decision:
         """Made once: a growth that is done again reads what the journal says."""
-        for event in events(self.folder.journal, "decision"):
-            if event["key"] == node.key and event["index"] == index:
-                return Decision.read(event)
+        if known := decided(self.folder.journal, node.key, index):
+            return known
         decision = growing.decide(planned, parents, lambda count: self._calibration(node, count), place)
-        self._log("decision", node.name, key=node.key, index=index, op=decision.op, **decision.record())
+        if self.first:
+            event = Event(time.time(), DECISION, node.name, key=node.key, index=index)
+            record_decision(self.folder.journal, event, decision)
         return decision
 
     def _calibration(self, node: GrowNode, count: int) -> list[Tensor]:
@@ -269,21 +280,7 @@ class Runner:
     def _offset(self, node: TrainNode | GrowNode, part: str | None) -> int:
         """Batches of this node's size that its ancestors have read from a part of the data."""
         per_batch = node.training.batch_tokens // self.graph.source.cost.sequence_length
-        return -(-self._read_before(node, part) // per_batch)
-
-    def _read_before(self, node: TrainNode | GrowNode, part: str | None) -> int:
-        """Sequences of a part of the data that were read on the longest way to `node`: branches read the same ones."""
-        return max(self._read_at(state, part) for state in node.starts)
-
-    def _read_at(self, state: Start, part: str | None) -> int:
-        if state.node is None:
-            return 0
-        node = self.graph.node(state.node)
-        before = self._read_before(node, part)
-        if not isinstance(node, TrainNode) or node.data != part:
-            return before
-        steps = stable_step(node.training.schedule, node.steps) if state.port == "stable" else node.steps
-        return before + steps * node.training.batch_tokens // node.sequence_length
+        return -(-self.graph.sequences_read(node, part) // per_batch)
 
     def _finish(
         self,
@@ -292,19 +289,20 @@ class Runner:
         graph: ModelGraph,
         state: State,
         step: int,
-        result: dict[str, Any],
+        result: Result,
     ) -> None:
         if self.first:
-            write_json(self.folder.stage(node.name) / RESULT, result)
+            write_json(self.folder.result(node.name), without_none(result))
         tokens = step * node.training.batch_tokens
         lineage: dict[str, Any] = {
             "stage": node.stage, "arm": node.arm, "point": dict(node.point), "from": node.origin, "step": step,
             "tokens": tokens,
         }  # fmt: skip
         if isinstance(node, GrowNode):
+            assert isinstance(result, GrowResult)
             lineage["operators"] = [
                 described(rewrite.operator) | {"replicas": done["replicas"]}
-                for rewrite, done in zip(node.rewrites, result["operators"], strict=True)
+                for rewrite, done in zip(node.rewrites, result.operators, strict=True)
             ]
         else:
             lineage["siblings"] = siblings(growths(self.graph, self.folder, node))
@@ -314,11 +312,17 @@ class Runner:
             source=self.graph.source_of(node, node.start),
         )  # fmt: skip
 
-    def _log(self, event: str, node: str, **details: Any) -> None:
+    def _log(self, event: Event) -> None:
+        assert event.stage is not None
         if self.first:
-            self.folder.stage(node).mkdir(parents=True, exist_ok=True)
-            record(self.folder.journal, event, stage=node, **details)
+            self.folder.stage(event.stage).mkdir(parents=True, exist_ok=True)
+            record(self.folder.journal, event)
 
     def _say(self, node: str, text: str) -> None:
         if self.first:
             self.progress.stage(node, text)
+
+
+def _listed(losses: Tensor) -> Losses:
+    """Losses by validation window, as records have them."""
+    return tuple(losses.tolist())

@@ -21,7 +21,7 @@ from growc.diagnostics import fail
 from growc.engine import balance as balancing
 from growc.engine.compiled import compile_layers
 from growc.engine.distribute import local
-from growc.engine.learning_rate import learning_rate, stable_step
+from growc.engine.learning_rate import learning_rate
 from growc.engine.losses import mean_loss, validation_losses
 from growc.engine.micro import micro_batch
 from growc.engine.muon import hidden_matrices
@@ -37,7 +37,7 @@ from growc.engine.recompute import recompute_layers
 from growc.engine.schedules import SCHEDULES, Stage
 from growc.growth.graph import TrainNode
 from growc.growth.past import PastGrowth
-from growc.run.journal import append_rows, cut_rows
+from growc.records.metrics import Row, append_rows, cut_rows
 from growc.spec.schema import Balance
 
 Windows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
@@ -104,7 +104,7 @@ def train(
         schedule.at(start)
     ranks, rank = dist.get_world_size(), dist.get_rank()
     sequences = spec.batch_tokens // node.sequence_length
-    stable = stable_step(spec.schedule, node.steps)
+    stable = node.steps_to("stable")
     rows = micro_batch(spec, node.sequence_length, ranks)
     load = balancing.Load(model, graph.moe, spec.balance)
     recompute_layers(model, spec.activation_checkpointing)
@@ -145,15 +145,17 @@ def train(
             for schedule in schedules:
                 schedule.at(done)
             if rank == 0:
-                row = {"step": done, "tokens": done * spec.batch_tokens, "loss": mean, "lr": lr, "grad_norm": norm,
-                       "tokens_per_second": speed, "max_violation": balancing.violation(counts)}  # fmt: skip
+                row = Row(
+                    done, done * spec.batch_tokens, loss=mean, lr=lr, grad_norm=norm, tokens_per_second=speed,
+                    max_violation=balancing.violation(counts),
+                )  # fmt: skip
                 append_rows(metrics, [row])
                 hooks.progress(done, mean, speed)
             if spec.validate_every and done % spec.validate_every == 0 and done < node.steps:
                 val = float(validation_losses(model, windows, device).mean())
                 load.counts = {}
                 if rank == 0:
-                    append_rows(metrics, [{"step": done, "val_loss": val}])
+                    append_rows(metrics, [Row(done, val_loss=val)])
             if done == stable < node.steps:
                 hooks.save("stable", done, get_state(optimizer, named))
             if done < node.steps and (stop or (spec.checkpoint_every and done % spec.checkpoint_every == 0)):

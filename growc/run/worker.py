@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
@@ -28,18 +29,14 @@ from growc.files.atomic import write_json
 from growc.files.versions import code_digest
 from growc.growth.graph import GrowthGraph, TrainNode
 from growc.plan.freeze import drift, open_plan, read_plan
-from growc.run.folder import RunFolder
-from growc.run.journal import record
+from growc.records.folder import RunFolder
+from growc.records.journal import Event, record
 from growc.run.kernels import hold_kernels, models_of, settle
 from growc.run.machine import check_bf16, machine
 from growc.run.progress import Progress
 from growc.run.stages import Runner
 from growc.run.summary import write_summary
 from growc.run.train import Interrupted
-
-OUTCOME = "outcome.json"
-STOP = "stop"
-"""A file of this name in the run folder asks all ranks to save and stop."""
 
 
 def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
@@ -55,7 +52,7 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     try:
-        lock = (run_dir / "lock.rank0").open("w") if first else None
+        lock = folder.lock_of_rank0.open("w") if first else None
         if lock is not None:
             _hold(lock, run_dir)
         plan = read_plan(folder.plan)
@@ -73,23 +70,24 @@ def work(run_dir: Path, *, allow_code: bool) -> ExitCode:
         kernels = settle(spec.kernels, graph, folder, places, device)
         on_every_rank(lambda: hold_kernels(kernels, graph, device))
         if first:
-            record(
-                folder.journal, "run_started", ranks=dist.get_world_size(), layout=str(places), device=str(device),
+            started = Event(
+                time.time(), "run_started", ranks=dist.get_world_size(), layout=str(places), device=str(device),
                 micro_batches=_shares(graph, places), kernels=taken(kernels, models_of(graph)),
                 machine=machine(device), code=code_digest(),
             )  # fmt: skip
+            record(folder.journal, started)
         runner = Runner(
             graph, folder, corpus, windows, places, device, kernels, Progress(graph, quiet=not first),
-            interrupted=lambda: bool(signalled) or (first and (run_dir / STOP).exists()),
+            interrupted=lambda: bool(signalled) or (first and folder.stop.exists()),
         )  # fmt: skip
         runner.run()
         if first:
             write_summary(folder, graph)
-            record(folder.journal, "run_finished")
+            record(folder.journal, Event(time.time(), "run_finished"))
         return _end(folder, ExitCode.CLEAN)
     except Interrupted:
         if first:
-            record(folder.journal, "interrupted")
+            record(folder.journal, Event(time.time(), "interrupted"))
         return _end(folder, ExitCode.INTERRUPTED)
     except GrowcError as error:
         return _end(folder, error.exit_code, error)
@@ -133,7 +131,7 @@ def on_every_rank(check: Callable[[], None]) -> None:
 def _end(folder: RunFolder, code: ExitCode, error: GrowcError | None = None) -> ExitCode:
     if dist.get_rank() == 0:
         diagnostics = [asdict(d) for d in error.diagnostics] if error else []
-        write_json(folder.path / OUTCOME, {"exit": int(code), "diagnostics": diagnostics})
+        write_json(folder.outcome, {"exit": int(code), "diagnostics": diagnostics})
     return code
 
 
@@ -142,12 +140,12 @@ def main(run_dir: Path, *, allow_code: bool) -> None:
     try:
         code = work(run_dir, allow_code=allow_code)
     except Exception:  # noqa: BLE001, a process boundary: it is printed and recorded, not swallowed
-        known = (run_dir / OUTCOME).exists()  # a peer has said why it left, and a collective broke here
+        known = RunFolder(run_dir).outcome.exists()  # a peer has said why it left, and a collective broke here
         if not known:
             traceback.print_exc()
             fault = Diagnostic("GROW617", "a rank failed; its traceback stands above", "please report it")
             outcome = {"exit": int(ExitCode.CANNOT_RUN), "diagnostics": [asdict(fault)]}
-            write_json(run_dir / OUTCOME, outcome)
+            write_json(RunFolder(run_dir).outcome, outcome)
         distribute.leave(0 if known else 1)
     distribute.stop(code, status=0)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from growc.operators import OPERATORS, Operator, operator
+from growc.spec.baselines import Baseline
 from growc.spec.data import CorpusSpec, Data, Jsonl, PythonSource, Text, Tokens, Validation
 from growc.spec.fields import Auto, Name, One, Part, complaint
 from growc.spec.kernels import Kernels
@@ -183,7 +184,6 @@ class Parallel(Part):
     tp: One = Field(default=1, description="devices that share one matrix; only 1 is supported")
 
 
-Baseline = Literal["fixed_source", "fixed_target", "random_allocation", "scaled_top_k", "random_experts"]
 Axis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 

@@ -118,6 +118,14 @@ Schedule = Annotated[Wsd | Cosine | Constant, Field(discriminator="name")]
 FloatType = Literal["fp32", "bf16"]
 
 
+def stable_step(schedule: Schedule, steps: int) -> int:
+    """The number of steps before the anneal: the stable state is the state after them.
+
+    A constant schedule has no anneal, and a cosine one falls from its warm-up on: their only state is the end.
+    """
+    return steps - round(schedule.anneal * steps) if isinstance(schedule, Wsd) else steps
+
+
 class Precision(Part):
     """What a stage computes in, and what it keeps the moments of its optimizer in: {compute: bf16, moments: bf16}.
 

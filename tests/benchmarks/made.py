@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,8 +13,8 @@ from growc.files.atomic import write_json
 from growc.files.versions import code_digest
 from growc.plan.freeze import write_plan
 from growc.plan.plan import Cost, Plan
-from growc.run.folder import RunFolder
-from growc.run.journal import record
+from growc.records.folder import RunFolder
+from growc.records.journal import Event, record
 
 SOURCE, TARGET = 1.60, 1.55
 SPREAD = (0.0, 0.01, -0.006)
@@ -112,12 +112,8 @@ def _journal(path: Path, ran: str) -> None:
     """Two sessions of 100 and 50 seconds of this code, with an hour between."""
     start = 1_795_370_810.0
     times = (start - 5, start, start + 100, start + 3695, start + 3700, start + 3750)
-    record(path, "data", content="3d")
-    record(path, "run_started", ranks=2, layout="fsdp 2, ep 1", device="cpu", machine=MACHINE, code=ran)
-    record(path, "interrupted")
-    record(path, "data", content="3d")
-    record(path, "run_started", ranks=2, layout="fsdp 2, ep 1", device="cpu", machine=MACHINE, code=ran)
-    record(path, "run_finished")
-    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    lines = [json.dumps(event | {"time": time}) for event, time in zip(events, times, strict=True)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = Event(0.0, "data", content="3d")
+    began = Event(0.0, "run_started", ranks=2, layout="fsdp 2, ep 1", device="cpu", machine=MACHINE, code=ran)
+    events = (data, began, Event(0.0, "interrupted"), data, began, Event(0.0, "run_finished"))
+    for event, time in zip(events, times, strict=True):
+        record(path, replace(event, time=time))

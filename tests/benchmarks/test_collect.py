@@ -12,7 +12,7 @@ import pytest
 from benchmarks.expert_upcycling import collect
 from benchmarks.expert_upcycling.results import read_results
 from growc.files.versions import code_digest
-from growc.run.folder import RunFolder
+from growc.records.folder import RunFolder
 from tests.benchmarks.made import MACHINE, run_folder, summary
 
 AXES = {"cpt": ["50", "100"]}

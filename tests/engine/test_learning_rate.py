@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from growc.engine.learning_rate import learning_rate, stable_step
+from growc.engine.learning_rate import learning_rate
 from growc.spec.schema import Constant, Cosine, Schedule, Wsd
-from growc.spec.training import Decay
+from growc.spec.training import Decay, stable_step
 
 PEAK = 3e-3
 DECAYS: tuple[Decay, ...] = ("linear", "cosine", "sqrt")

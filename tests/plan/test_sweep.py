@@ -15,7 +15,7 @@ from growc.growth.open import open_spec
 from growc.plan.build import build_plan
 from growc.plan.freeze import drift, read_plan, write_plan
 from growc.plan.render import render
-from growc.plan.sweep_grouping import called, points, split, starts
+from growc.plan.sweep_grouping import called, points, starts
 from tests.command_line import growc
 from tests.run import tiny
 
@@ -129,8 +129,6 @@ def test_one_arm_by_set_is_planned_as_if_there_were_no_sweep(spec: Path) -> None
 
 
 def test_groups_are_named_by_what_is_common() -> None:
-    assert split("seed=1/fixed_source/cpt") == ("seed=1", "fixed_source/cpt")
-    assert split("fixed_source/cpt") == ("", "fixed_source/cpt")
     assert called(["a=1/cpt", "a=2/cpt"]) == "cpt x2"
     assert starts(["a=1/x.stable", "a=2/x.stable", "y"]) == "x.stable, y"
     assert points(["a=1,b=1/x", "a=2,b=2/x"]) == "a=1,b=1; a=2,b=2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 from growc.files.atomic import write_json
 from growc.plan.freeze import write_plan
 from growc.plan.plan import Change, Cost, Growth, InvariantRecord, Operation, Plan, Size, Stage, Tensors
-from growc.run.folder import RunFolder
-from growc.run.journal import append_rows, record
+from growc.records.folder import RunFolder
+from growc.records.journal import Event, record
+from growc.records.metrics import Row, append_rows
 
 BATCH = 8192
 WINDOWS = 32
@@ -43,21 +45,21 @@ def make_run(path: Path, made: Made | None = None) -> Path:
     path.mkdir(parents=True)
     plan = _plan(made)
     write_plan(plan, folder.plan)
-    record(folder.journal, "run_started", ranks=4, layout="fsdp 4 x ep 2", device="cuda")
+    record(folder.journal, Event(time.time(), "run_started", ranks=4, layout="fsdp 4 x ep 2", device="cuda"))
     under_way = False
     for stage in plan.stages:
-        at = folder.stage(stage.name)
-        at.mkdir(parents=True)
-        record(folder.journal, "stage_started", stage=stage.name, kind=stage.kind)
+        folder.stage(stage.name).mkdir(parents=True)
+        record(folder.journal, Event(time.time(), "stage_started", stage.name, kind=stage.kind))
         if stage.kind == "train":
             steps = made.steps // 3 if under_way else made.steps
-            append_rows(at / "metrics.jsonl", _rows(stage, steps, draws))
-            record(folder.journal, "state_saved", stage=stage.name, step=int(0.9 * made.steps), state="stable")
+            append_rows(folder.metrics(stage.name), _rows(stage, steps, draws))
+            saved = Event(time.time(), "state_saved", stage.name, step=int(0.9 * made.steps), state="stable")
+            record(folder.journal, saved)
         if under_way:
             break
-        write_json(at / "result.json", _result(stage, made, draws))
+        write_json(folder.result(stage.name), _result(stage, made, draws))
         folder.checkpoint(stage.name).mkdir()
-        record(folder.journal, "stage_finished", stage=stage.name)
+        record(folder.journal, Event(time.time(), "stage_finished", stage.name))
         under_way = stage.name == made.through
     spread_times(folder.journal)
     if not made.through:
@@ -190,16 +192,16 @@ def _loss(name: str, share: float, free: bool) -> float:
     )
 
 
-def _rows(stage: Stage, steps: int, draws: random.Random) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def _rows(stage: Stage, steps: int, draws: random.Random) -> list[Row]:
+    rows: list[Row] = []
     for step in range(1, steps + 1):
         share = step / stage.steps
         noise = draws.gauss(0, 0.03)
         speed = 61_000 * draws.uniform(0.9, 1.05) * (0.93 if (stage.model.experts or 0) > 8 else 1)
-        rows.append({"step": step, "tokens": step * BATCH, "loss": _loss(stage.name, share, False) + noise, "lr": 1e-3,
-                     "grad_norm": 1.0, "tokens_per_second": speed, "max_violation": 0.5})  # fmt: skip
+        loss = _loss(stage.name, share, False)
+        rows.append(Row(step, step * BATCH, loss + noise, 1e-3, 1.0, tokens_per_second=speed, max_violation=0.5))
         if step % max(stage.steps // 8, 1) == 0:
-            rows.append({"step": step, "val_loss": _loss(stage.name, share, False)})
+            rows.append(Row(step, val_loss=loss))
     return rows
 
 

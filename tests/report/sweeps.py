@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy as np
 from growc.files.atomic import write_json
 from growc.plan.freeze import write_plan
 from growc.plan.plan import Cost, InvariantRecord, Plan, Stage, Sweep
-from growc.run.folder import RunFolder
-from growc.run.journal import append_rows, record
+from growc.records.folder import RunFolder
+from growc.records.journal import Event, record
+from growc.records.metrics import Row, append_rows
 from tests.report.folders import BATCH, WINDOWS, Made, planned_growth, planned_stage, spread_times
 
 SHOCK = {"free": 0.31, "exclusive": 0.0, "split": 0.19}
@@ -49,19 +51,19 @@ def make_sweep(path: Path, sweep: MadeSweep | None = None) -> Path:
     path.mkdir(parents=True)
     plan = _plan(sweep)
     write_plan(plan, folder.plan)
-    record(folder.journal, "run_started", ranks=2, layout="fsdp 2", device="cpu")
+    record(folder.journal, Event(time.time(), "run_started", ranks=2, layout="fsdp 2", device="cpu"))
     results: dict[str, dict[str, Any]] = {}
     for stage in plan.stages[: sweep.done]:
-        at = folder.stage(stage.name)
-        at.mkdir(parents=True)
-        record(folder.journal, "stage_started", stage=stage.name, kind=stage.kind)
+        folder.stage(stage.name).mkdir(parents=True)
+        record(folder.journal, Event(time.time(), "stage_started", stage.name, kind=stage.kind))
         if stage.kind == "train":
-            append_rows(at / "metrics.jsonl", list(_rows(stage, sweep)))
-            record(folder.journal, "state_saved", stage=stage.name, step=int(0.9 * sweep.steps), state="stable")
+            append_rows(folder.metrics(stage.name), list(_rows(stage, sweep)))
+            saved = Event(time.time(), "state_saved", stage.name, step=int(0.9 * sweep.steps), state="stable")
+            record(folder.journal, saved)
         results[stage.name] = _result(stage, sweep)
-        write_json(at / "result.json", results[stage.name])
+        write_json(folder.result(stage.name), results[stage.name])
         folder.checkpoint(stage.name).mkdir()
-        record(folder.journal, "stage_finished", stage=stage.name)
+        record(folder.journal, Event(time.time(), "stage_finished", stage.name))
     spread_times(folder.journal)
     if sweep.done is None:
         write_json(folder.summary, _summary(sweep, plan, results))
@@ -147,15 +149,15 @@ def _loss(name: str, share: float, *, learned: bool = True) -> float:
     return settled + (start - 2.37) * math.exp(-14 * share) * 0.6 + _of_seed(seed) + own - annealed
 
 
-def _rows(stage: Stage, sweep: MadeSweep) -> Iterator[dict[str, Any]]:
+def _rows(stage: Stage, sweep: MadeSweep) -> Iterator[Row]:
     draws = random.Random(stage.name)
     every = sweep.steps // sweep.validations if sweep.validations else sweep.steps
     for step in range(1, sweep.steps + 1):
         loss = _loss(stage.name, step / sweep.steps, learned=sweep.learned)
-        yield {"step": step, "tokens": step * BATCH, "loss": loss + draws.gauss(0, 0.03), "lr": 1e-3, "grad_norm": 1.0,
-               "tokens_per_second": 61_000 * draws.uniform(0.9, 1.05), "max_violation": 0.5}  # fmt: skip
+        noisy, speed = loss + draws.gauss(0, 0.03), 61_000 * draws.uniform(0.9, 1.05)
+        yield Row(step, step * BATCH, noisy, 1e-3, 1.0, tokens_per_second=speed, max_violation=0.5)
         if step % every == 0:
-            yield {"step": step, "val_loss": loss}
+            yield Row(step, val_loss=loss)
 
 
 def _result(stage: Stage, sweep: MadeSweep) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from growc.plan.freeze import read_plan, write_plan
+from growc.records.folder import RunFolder
+from growc.records.journal import Event
 from growc.report.clock import length, sessions, wall
 from growc.report.read import read_runs
-from growc.report.records import Event
-from growc.run.folder import RunFolder
 from tests.report.folders import BATCH, Made, make_run
 
 SHORT = Made(steps=40)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from growc.diagnostics import GrowcError
+from growc.records.folder import RunFolder
 from growc.report.command import report
-from growc.run.folder import RunFolder
 from tests.report.folders import Made, make_run
 
 pytestmark = pytest.mark.share(4)

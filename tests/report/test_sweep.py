@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from growc.records.folder import RunFolder
 from growc.report.command import report
 from growc.report.read import read_runs
 from growc.report.sweep import groups, named
-from growc.run.folder import RunFolder
 from tests.report.folders import Made, make_run
 from tests.report.sweeps import MadeSweep, make_sweep
 from tests.report.test_report import Outline, read

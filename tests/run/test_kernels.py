@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import torch
 
 from growc.engine.layout import Layout
 from growc.growth.open import open_spec
-from growc.run.folder import RunFolder
-from growc.run.journal import events
+from growc.records.folder import RunFolder
+from growc.records.journal import events, record
 from growc.run.kernels import MEASURED, fastest_experts
 from tests.engine.models import compiles
 from tests.run import tiny
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def _started(run_dir: Path) -> list[dict[str, Any]]:
-    return [event["kernels"] for event in events(run_dir / "journal.jsonl", "run_started")]
+    return [event.kernels or {} for event in events(run_dir / "journal.jsonl", "run_started")]
 
 
 def test_stages_are_the_same_by_all_kernels(tmp_path: Path) -> None:
@@ -103,10 +104,12 @@ def test_the_fastest_kernel_is_measured_once(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     best = fastest_experts(graph, folder, Layout(1, 1), CPU)
     (event,) = events(folder.journal, MEASURED)
-    assert event["seconds"].keys() == {"eager", "grouped_mm", "batched_mm"}
-    assert event["experts"] == best == min(event["seconds"], key=event["seconds"].get)
-    other = next(name for name in event["seconds"] if name != best)
-    folder.journal.write_text(json.dumps(event | {"experts": other}) + "\n", encoding="utf-8")
+    seconds = event.seconds or {}
+    assert seconds.keys() == {"eager", "grouped_mm", "batched_mm"}
+    assert event.experts == best == min(seconds, key=lambda name: seconds[name])
+    other = next(name for name in seconds if name != best)
+    folder.journal.unlink()
+    record(folder.journal, replace(event, experts=other))
     assert fastest_experts(graph, folder, Layout(1, 1), CPU) == other
     assert len(list(events(folder.journal, MEASURED))) == 1
 

@@ -12,8 +12,8 @@ import torch.distributed as dist
 
 from growc.diagnostics import ExitCode, GrowcError
 from growc.growth.open import open_spec
+from growc.records.folder import RunFolder
 from growc.run import command, machine
-from growc.run.folder import RunFolder
 from growc.run.worker import work
 from tests.run import tiny
 

@@ -18,9 +18,9 @@ MOST_POINTS = 48
 
 def loads(trail: Trail) -> dict[int, Floats]:
     """The experts' loads relative to an even share, largest first, by layer, at the end of the trail."""
-    assert trail.end.result
+    assert trail.end.trained
     found: dict[int, Floats] = {}
-    for layer, counts in sorted(trail.end.result.load.items()):
+    for layer, counts in sorted(trail.end.trained.load.items()):
         array = np.sort(np.array(counts, dtype=np.float64))[::-1]
         if array.sum() > 0:
             found[layer] = array / array.mean()
@@ -30,7 +30,7 @@ def loads(trail: Trail) -> dict[int, Floats]:
 def measured(runs: tuple[Run, ...], what: str) -> list[tuple[Run, Trail]]:
     """The trails whose end has measured `what`."""
     return [
-        (run, trail) for run in runs for trail in run.trails if trail.end.result and getattr(trail.end.result, what)
+        (run, trail) for run in runs for trail in run.trails if trail.end.trained and getattr(trail.end.trained, what)
     ]
 
 
@@ -123,8 +123,8 @@ def divergence(runs: tuple[Run, ...]) -> Picture | None:
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         for run, trail in shown:
-            assert trail.end.result
-            apart = {layer: 1 - cosine for layer, cosine in sorted(trail.end.result.sibling_cosine.items())}
+            assert trail.end.trained
+            apart = {layer: 1 - cosine for layer, cosine in sorted(trail.end.trained.sibling_cosine.items())}
             _by_layer(axes, apart, styles[run.label, trail.label], trail_name(run, trail, runs))
         _from_zero(axes)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))

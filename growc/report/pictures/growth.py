@@ -52,10 +52,7 @@ def k_eff(runs: tuple[Run, ...]) -> Picture | None:
     """How many different experts a token would meet after plain duplication, by layer."""
     styles = looks(runs)
     found = [
-        (stage, _look(run, stage, styles))
-        for run in runs
-        for stage in run.grown()
-        if stage.result and stage.result.k_eff
+        (stage, _look(run, stage, styles)) for run in runs for stage in run.grown() if stage.grown and stage.grown.k_eff
     ]
     if not found:
         return None
@@ -64,8 +61,8 @@ def k_eff(runs: tuple[Run, ...]) -> Picture | None:
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         for stage, look in found:
-            assert stage.result and stage.result.k_eff
-            values = sorted(stage.result.k_eff.items())
+            assert stage.grown and stage.grown.k_eff
+            values = sorted(stage.grown.k_eff.items())
             axes.plot(
                 [layer for layer, _ in values],
                 [value for _, value in values],
@@ -96,12 +93,12 @@ def k_eff(runs: tuple[Run, ...]) -> Picture | None:
 
 
 def _row(axes: Axes, at: float, stage: Stage, look: Look, title: str) -> None:
-    assert stage.result and stage.result.val_losses_before
-    before = np.array(stage.result.val_losses_before)
+    assert stage.grown
+    before = np.array(stage.grown.val_losses_before)
     axes.annotate(title, (0, at + 0.5), xytext=(3, 0), textcoords="offset points", va="center", fontsize=11)
-    _bar(axes, at + 0.2, np.array(stage.result.val_losses) - before, look.colour, "measured")
-    if stage.result.predicted_val_losses:
-        _bar(axes, at - 0.2, np.array(stage.result.predicted_val_losses) - before, PREDICTED, "plain, predicted")
+    _bar(axes, at + 0.2, np.array(stage.grown.val_losses) - before, look.colour, "measured")
+    if stage.grown.predicted_val_losses:
+        _bar(axes, at - 0.2, np.array(stage.grown.predicted_val_losses) - before, PREDICTED, "plain, predicted")
 
 
 def _bar(axes: Axes, at: float, changes: Floats, colour: str, name: str) -> None:

@@ -96,9 +96,9 @@ def _known(run: Run) -> dict[tuple[str | None, bool], float]:
     """Validation losses of the states on both sides of every growth, by stage and whether before its anneal."""
     known: dict[tuple[str | None, bool], float] = {}
     for stage in run.grown():
-        assert stage.result and stage.result.val_losses_before
-        known[stage.start, stage.from_stable] = mean(stage.result.val_losses_before)
-        known[stage.name, False] = mean(stage.result.val_losses)
+        assert stage.grown
+        known[stage.start, stage.from_stable] = mean(stage.grown.val_losses_before)
+        known[stage.name, False] = mean(stage.grown.val_losses)
     return known
 
 
@@ -116,8 +116,8 @@ def _growths(run: Run, styles: dict[tuple[str, str], Look]) -> Iterator[_Growth]
     seen = set[str]()
     for trail in run.trails:
         for leg in trail.legs:
-            stage, result = leg.stage, leg.stage.result
-            if stage.name in seen or result is None or result.val_losses_before is None:
+            stage, result = leg.stage, leg.stage.grown
+            if stage.name in seen or result is None:
                 continue
             seen.add(stage.name)
             predicted = mean(result.predicted_val_losses) if result.predicted_val_losses else None

@@ -19,6 +19,7 @@ from growc.report.numbers import change, loss, signed, tick
 from growc.report.palette import INK, MUTED, Look, look_of
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
 from growc.report.sweep import Group
+from growc.spec.baselines import MAIN
 
 PANELS = 3
 """Panels side by side."""
@@ -112,7 +113,7 @@ def courses(groups: Sequence[Group], suffix: str = "") -> Picture | None:
         axes.set_xlabel("training tokens")
         axes.set_ylabel("loss, nats per token")
         _tokens(axes, 6)
-        many = sum(group.arm == "main" for group, _ in shown) > 1
+        many = sum(group.arm == MAIN for group, _ in shown) > 1
         handles = [_line(look_of(arm), _arm_name(arm, shown, many=many)) for arm in arms]
         figure.legend(handles=handles, loc="outside upper left", ncols=1 if is_narrow(figure) else 3)
 
@@ -133,7 +134,7 @@ def _several(groups: Sequence[Group]) -> bool:
 
 def _arm_name(arm: str, shown: Sequence[tuple[Group, Band]], *, many: bool) -> str:
     names = [group.name for group, _ in shown if group.arm == arm]
-    return f"{len(names)} arms that grow" if arm == "main" and many else names[0].partition(" \N{MIDDLE DOT} ")[0]
+    return f"{len(names)} arms that grow" if arm == MAIN and many else names[0].partition(" \N{MIDDLE DOT} ")[0]
 
 
 def _kind(groups: Sequence[Group]) -> Kind:
@@ -232,7 +233,7 @@ def _line(look: Look, name: str) -> Line2D:
 
 
 def _legend(shown: Sequence[_Panel], *, against: bool) -> list[Line2D | Patch]:
-    own = look_of("main") if any(panel.group.arm == "main" for panel in shown) else look_of(shown[0].group.arm)
+    own = look_of(MAIN) if any(panel.group.arm == MAIN for panel in shown) else look_of(shown[0].group.arm)
     handles: list[Line2D | Patch] = [_line(own, "this arm")]
     if against or any(panel.source is not None for panel in shown):
         handles.append(_line(look_of("fixed_source"), "source alone"))

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from growc.report.history import CONTROLS, Floats
+from growc.report.history import Floats
 from growc.report.numbers import loss, signed
 from growc.report.palette import INK, MUTED, SURFACE, look_of
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
 from growc.report.sweep import Group
 from growc.run.summary.statistics import mean_and_error
+from growc.spec.baselines import CONTROLS
 
 ROW = 26
 """Pixels of a row; on a phone its name stands above it."""

@@ -10,6 +10,7 @@ from growc.report.history import Clock, Run, Stage
 from growc.report.numbers import duration
 from growc.report.palette import GROWING, REST, TRAINING
 from growc.report.pictures.svg import NARROW, WIDE, Picture, is_narrow, picture
+from growc.spec.stage_name import StageName
 
 
 def where_time_went(runs: tuple[Run, ...]) -> Picture:
@@ -58,7 +59,7 @@ def _stages(run: Run) -> list[tuple[str, Clock]]:
     """The stages with their times; in a sweep, those that differ by their point only are put together."""
     together: dict[str, list[Stage]] = {}
     for stage in run.stages:
-        together.setdefault(sweep_grouping.split(stage.name)[1], []).append(stage)
+        together.setdefault(StageName.read(stage.name).in_sweep, []).append(stage)
     return [(sweep_grouping.called([stage.name for stage in each]), _sum(each)) for each in together.values()]
 
 

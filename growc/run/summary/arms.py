@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from growc.records.summary import ArmRecord, Load, Theorem
 from growc.run.summary.break_even import tokens_to_pass
-from growc.run.summary.controls import CONTROLS, Control
 from growc.run.summary.statistics import Closure, Floats, closure, mean_and_error
 from growc.run.summary.ways import Way
+from growc.spec.baselines import CONTROLS, Control
 
 DEAD = 0.01
 """An expert with less than this share of the mean load counts as dead."""
@@ -22,7 +23,7 @@ class Arm:
 
     way: Way
     controls: dict[Control, Way | str]
-    theorem: dict[str, Any] | None
+    theorem: Theorem | None
 
     @property
     def losses(self) -> Floats:
@@ -74,8 +75,8 @@ class Arm:
         return 1 - mine / theirs, 1 - rest / theirs
 
 
-def record(arm: Arm) -> dict[str, Any]:
-    """An entry of `arms`; differences are arm minus control. `why` has the reasons for figures that are null."""
+def record(arm: Arm) -> ArmRecord:
+    """An entry of `arms`."""
     way, path, why = arm.way, arm.way.path, dict[str, str]()
     closed, saved = arm.closure(), arm.savings()
     if closed.why_null:
@@ -83,47 +84,51 @@ def record(arm: Arm) -> dict[str, Any]:
     if isinstance(saved, str):
         why["saving"] = saved
     passed = _passed(arm, why)
-    growth = way.growth.measured.result if way.growth and arm.grows else {}
-    predicted = growth.get("predicted_val_losses")
+    growth = way.growth.measured.grown if way.growth and arm.grows else None
+    predicted = growth.predicted_val_losses if growth else None
     if growth and not predicted:
         why["predicted_val_loss"] = "the K_eff law does not speak of this growth"
-    return {
-        "point": dict(path.point),
-        "arm": path.arm,
-        "end": path.nodes[-1],
-        "seed": path.seed,
-        "controls": {name: found.path.nodes[-1] for name in CONTROLS if (found := arm.control(name))},
-        "val_loss": float(arm.losses.mean()),
-        "tokens": way.tokens,
-        "seconds": way.seconds(),
-        "train_flops": sum(leg.flops for leg in way.legs),
-        **_difference(arm, "fixed_source", "vs_source"),
-        **_difference(arm, "fixed_target", "vs_target"),
-        "eta": closed.eta,
-        "eta_noise": closed.eta_error,
-        "gap": closed.gap,
-        "noise": closed.gap_error,
-        "saving": None if isinstance(saved, str) else saved[0],
-        "sunk_saving": None if isinstance(saved, str) else saved[1],
-        "why_null": closed.why_null,
-        "why": why,
-        "val_loss_before_growth": _mean(growth.get("val_losses_before")),
-        "val_loss_after_growth": _mean(growth.get("val_losses")),
-        "predicted_val_loss": _mean(predicted),
-        "tokens_to_pass_source": passed,
-        "sibling_cosine": way.end.result.get("sibling_cosine", {}),
-        "load": {layer: _load(counts) for layer, counts in way.end.result.get("load", {}).items()},
-        "theorem": arm.theorem,
-    }
+    vs_source, vs_source_noise = _difference(arm, "fixed_source")
+    vs_target, vs_target_noise = _difference(arm, "fixed_target")
+    trained = way.end.trained
+    return ArmRecord(
+        point=dict(path.point),
+        arm=path.arm,
+        end=path.nodes[-1],
+        seed=path.seed,
+        controls={name: found.path.nodes[-1] for name in CONTROLS if (found := arm.control(name))},
+        val_loss=float(arm.losses.mean()),
+        tokens=way.tokens,
+        seconds=way.seconds(),
+        train_flops=sum(leg.flops for leg in way.legs),
+        vs_source=vs_source,
+        vs_source_noise=vs_source_noise,
+        vs_target=vs_target,
+        vs_target_noise=vs_target_noise,
+        eta=closed.eta,
+        eta_noise=closed.eta_error,
+        gap=closed.gap,
+        noise=closed.gap_error,
+        saving=None if isinstance(saved, str) else saved[0],
+        sunk_saving=None if isinstance(saved, str) else saved[1],
+        why_null=closed.why_null,
+        why=why,
+        val_loss_before_growth=_mean(growth.val_losses_before if growth else None),
+        val_loss_after_growth=_mean(growth.val_losses if growth else None),
+        predicted_val_loss=_mean(predicted),
+        tokens_to_pass_source=passed,
+        sibling_cosine=trained.sibling_cosine if trained else {},
+        load={layer: _load(counts) for layer, counts in trained.load.items()} if trained else {},
+        theorem=arm.theorem,
+    )
 
 
-def _difference(arm: Arm, name: Control, key: str) -> dict[str, float | None]:
+def _difference(arm: Arm, name: Control) -> tuple[float | None, float | None]:
     """Arm minus control, with its noise over validation windows."""
     control = arm.control(name)
     if control is None or arm.way.path.arm == name:
-        return {key: None, f"{key}_noise": None}
-    mean, noise = mean_and_error(arm.losses - control.end.losses)
-    return {key: mean, f"{key}_noise": noise}
+        return None, None
+    return mean_and_error(arm.losses - control.end.losses)
 
 
 def _passed(arm: Arm, why: dict[str, str]) -> int | None:
@@ -139,15 +144,15 @@ def _passed(arm: Arm, why: dict[str, str]) -> int | None:
     return passed
 
 
-def _mean(losses: list[float] | None) -> float | None:
+def _mean(losses: Sequence[float] | None) -> float | None:
     return float(np.mean(losses)) if losses else None
 
 
-def _load(counts: list[int]) -> dict[str, float | int]:
+def _load(counts: Sequence[int]) -> Load:
     """The busiest expert's load over the mean, and how many experts get under `DEAD` of the mean."""
     array = np.array(counts, dtype=np.float64)
     mean = float(array.mean())
-    return {
-        "max_over_mean": float(array.max() / mean) if mean else 0.0,
-        "dead": int((array < DEAD * mean).sum()) if mean else len(counts),
-    }
+    return Load(
+        max_over_mean=float(array.max() / mean) if mean else 0.0,
+        dead=int((array < DEAD * mean).sum()) if mean else len(counts),
+    )

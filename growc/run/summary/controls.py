@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from growc.anatomy.grown_format import without_siblings
 from growc.anatomy.model_graph import ModelGraph
 from growc.run.summary.ways import Way
-
-Control = Literal["fixed_source", "fixed_target"]
-CONTROLS: tuple[Control, ...] = ("fixed_source", "fixed_target")
+from growc.spec.baselines import Control
 
 
 def control(way: Way, ways: Sequence[Way], name: Control) -> Way | str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from growc.growth.graph import Point
+from growc.records.summary import GroupRecord
 from growc.run.summary.arms import Arm
-from growc.run.summary.controls import CONTROLS, Control
 from growc.run.summary.statistics import Closure, Floats, closure, mean_and_error
+from growc.spec.baselines import CONTROLS, Control
 
 
 @dataclass(frozen=True)
@@ -58,36 +58,40 @@ def grouped(arms: Sequence[Arm], seed_axes: Sequence[str]) -> tuple[Group, ...]:
     return tuple(Group(point, name, tuple(members)) for (point, name), members in found.items())
 
 
-def record(group: Group) -> dict[str, Any]:
-    """An entry of `groups`. Differences are arm minus control, so below zero the arm is better."""
+def record(group: Group) -> GroupRecord:
+    """An entry of `groups`."""
     mean, error = mean_and_error(group.losses)
     closed, saved, several = group.closure(), _savings(group), len(group.arms) > 1
-    return {
-        "point": dict(group.point),
-        "arm": group.name,
-        "n": len(group.arms),
-        "seeds": [arm.way.path.seed for arm in group.arms],
-        "ends": [arm.way.path.nodes[-1] for arm in group.arms],
-        "val_loss": mean,
-        "val_loss_se": error,
-        "eta": closed.eta,
-        "eta_se": closed.eta_error if several else None,
-        "gap": closed.gap,
-        "gap_se": closed.gap_error if several else None,
-        **_difference(group, "fixed_source", "vs_source"),
-        **_difference(group, "fixed_target", "vs_target"),
-        "saving": saved[0] if saved else None,
-        "sunk_saving": saved[1] if saved else None,
-        "why_null": closed.why_null,
-    }
+    vs_source, vs_source_se = _difference(group, "fixed_source")
+    vs_target, vs_target_se = _difference(group, "fixed_target")
+    return GroupRecord(
+        point=dict(group.point),
+        arm=group.name,
+        n=len(group.arms),
+        seeds=tuple(arm.way.path.seed for arm in group.arms),
+        ends=tuple(arm.way.path.nodes[-1] for arm in group.arms),
+        val_loss=mean,
+        val_loss_se=error,
+        eta=closed.eta,
+        eta_se=closed.eta_error if several else None,
+        gap=closed.gap,
+        gap_se=closed.gap_error if several else None,
+        vs_source=vs_source,
+        vs_source_se=vs_source_se,
+        vs_target=vs_target,
+        vs_target_se=vs_target_se,
+        saving=saved[0] if saved else None,
+        sunk_saving=saved[1] if saved else None,
+        why_null=closed.why_null,
+    )
 
 
-def _difference(group: Group, name: Control, key: str) -> dict[str, float | None]:
+def _difference(group: Group, name: Control) -> tuple[float | None, float | None]:
+    """Arm minus control, with its error over seeds."""
     control = group.control(name)
     if control is None or group.name == name:
-        return {key: None, f"{key}_se": None}
-    mean, error = mean_and_error(group.losses - control)
-    return {key: mean, f"{key}_se": error}
+        return None, None
+    return mean_and_error(group.losses - control)
 
 
 def _savings(group: Group) -> tuple[float, float] | None:

@@ -29,7 +29,8 @@ from growc.checkpoint.training import read_config, read_tensor
 from growc.engine.learning_rate import learning_rate
 from growc.files.beside import TRAINING
 from growc.growth.graph import GrowNode, Node, TrainNode
-from growc.run.folder import RunFolder
+from growc.records.folder import RunFolder
+from growc.records.summary import Theorem
 from growc.run.source import fresh_model
 from growc.run.summary.ways import Leg, Way
 
@@ -55,7 +56,7 @@ class RandomStart:
         return self._tensors
 
 
-def theorem(way: Way, gap: float | None, folder: RunFolder, random: RandomStart) -> dict[str, Any]:
+def theorem(way: Way, gap: float | None, folder: RunFolder, random: RandomStart) -> Theorem:
     """The terms for an arm that grows; `why` has the reason for each that is null.
 
     Args:
@@ -76,7 +77,7 @@ def theorem(way: Way, gap: float | None, folder: RunFolder, random: RandomStart)
     capacity = phi * gap if phi is not None and gap is not None else None
     if capacity is None:
         why["capacity_term"] = "there is no phi" if phi is None else "it needs both controls"
-    return {"phi": phi, "capacity_term": capacity, "init_term": ratios, "label": LABEL, "why": why}
+    return Theorem(phi, capacity, ratios, LABEL, why)
 
 
 def added(node: Node) -> tuple[MoeSite, ...]:
@@ -140,12 +141,14 @@ def _ratios(
 def _new(growth: Leg, site: MoeSite) -> list[int]:
     """The experts of a layer that were not there before: all but the first of every group of copies."""
     old = [True] * next((s.num_experts for s in growth.node.before.moe if s.layer == site.layer), 0)
-    for operator in growth.measured.result["operators"]:
-        replicas = operator["replicas"].get(str(site.layer))
+    grown = growth.measured.grown
+    assert grown is not None
+    for decision in grown.decisions:
+        replicas = decision.replicas.get(site.layer)
         if replicas is None:
             continue
         if len(replicas) != len(old):
-            raise Unknown(f"what {operator['op']} added to it is not on record")
+            raise Unknown(f"what {decision.op} added to it is not on record")
         old = [was and copy == 0 for was, count in zip(old, replicas, strict=True) for copy in range(count)]
     if old and len(old) != site.num_experts:
         raise Unknown("what was added to it is not on record")

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
-from typing import Any
 
 import numpy as np
 
-from growc.engine.learning_rate import stable_step
-from growc.files.atomic import read_json
 from growc.growth.graph import ArmPath, GrowNode, GrowthGraph, State, TrainNode, digest
-from growc.run.folder import RunFolder
-from growc.run.journal import rows
+from growc.records.folder import RunFolder
+from growc.records.metrics import read_rows
+from growc.records.read import read_record
+from growc.records.results import GrowResult, Result, TrainResult
 from growc.run.summary.statistics import Floats
 
 
@@ -26,14 +25,24 @@ class Measured:
     """
 
     node: TrainNode | GrowNode
-    result: dict[str, Any]
+    result: Result
     step_seconds: tuple[float, ...] = ()
     validations: tuple[tuple[int, float], ...] = ()
 
     @cached_property
     def losses(self) -> Floats:
         """Validation losses at the end, by window, in nats."""
-        return np.array(self.result["val_losses"], dtype=np.float64)
+        return np.array(self.result.val_losses, dtype=np.float64)
+
+    @property
+    def trained(self) -> TrainResult | None:
+        """The result of a train node."""
+        return self.result if isinstance(self.result, TrainResult) else None
+
+    @property
+    def grown(self) -> GrowResult | None:
+        """The result of a grow node."""
+        return self.result if isinstance(self.result, GrowResult) else None
 
 
 @dataclass(frozen=True)
@@ -103,11 +112,12 @@ class Way:
 
 def measure(folder: RunFolder, node: TrainNode | GrowNode) -> Measured:
     """Read what a finished node left."""
-    at = folder.stage(node.name)
-    result: dict[str, Any] = read_json(at / "result.json")
-    metrics = rows(at / "metrics.jsonl") if isinstance(node, TrainNode) else []
-    steps = tuple(node.training.batch_tokens / row["tokens_per_second"] for row in metrics if "loss" in row)
-    return Measured(node, result, steps, tuple((row["step"], row["val_loss"]) for row in metrics if "val_loss" in row))
+    if isinstance(node, GrowNode):
+        return Measured(node, read_record(folder.result(node.name), GrowResult))
+    metrics = read_rows(folder.metrics(node.name))
+    steps = tuple(node.training.batch_tokens / row.tokens_per_second for row in metrics if row.tokens_per_second)
+    validations = tuple((row.step, row.val_loss) for row in metrics if row.val_loss is not None)
+    return Measured(node, read_record(folder.result(node.name), TrainResult), steps, validations)
 
 
 def paces(measured: Mapping[str, Measured]) -> dict[str, float]:
@@ -143,10 +153,8 @@ def way(graph: GrowthGraph, path: ArmPath, measured: Mapping[str, Measured], pac
     left = {state for name in path.nodes for state in graph.node(name).starts}
     for name in path.nodes:
         node = measured[name].node
-        steps = 0
-        if isinstance(node, TrainNode):
-            stable = State(name, "stable") in left and State(name) not in left
-            steps = stable_step(node.training.schedule, node.steps) if stable else node.steps
+        stable = State(name, "stable") in left and State(name) not in left
+        steps = node.steps_to("stable" if stable else "end")
         parents = {state.node for state in node.starts if state.node is not None}
         before[name] = parents.union(*(before[parent] for parent in parents))
         offset = sum(legs[parent].tokens for parent in before[name])

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 import numpy as np
 
-from growc.checks.findings import strictest
+from growc.checks.findings import loss_limit
 from growc.files.atomic import write_json
-from growc.growth.graph import GrowNode, GrowthGraph
-from growc.run.folder import RunFolder
+from growc.growth.graph import GrowthGraph, TrainNode
+from growc.plan.plan import InvariantRecord
+from growc.records.folder import RunFolder
+from growc.records.loss_invariant import loss_status
+from growc.records.results import DryRunResult, SkippingResult
+from growc.records.summary import (
+    Comparison,
+    DryRunRecord,
+    GrowRecord,
+    SkippingRecord,
+    StageRecord,
+    Summary,
+    TrainRecord,
+    summary_json,
+)
 from growc.run.summary import arms, groups
 from growc.run.summary.arms import Arm
-from growc.run.summary.controls import CONTROLS, control
+from growc.run.summary.controls import control
 from growc.run.summary.groups import Group
 from growc.run.summary.theorem import RandomStart, theorem
 from growc.run.summary.ways import Measured, Way, measure, paces, way
+from growc.spec.baselines import CONTROLS, MAIN
 
 
 def write_summary(folder: RunFolder, graph: GrowthGraph) -> None:
@@ -26,24 +39,15 @@ def write_summary(folder: RunFolder, graph: GrowthGraph) -> None:
     pace = paces(measured)
     found = compare(folder, [way(graph, path, measured, pace) for path in graph.paths])
     together = groups.grouped(found, graph.seed_axes)
-    grown = [group for group in together if group.name == "main"]
-    stages = {name: _stage(each) for name, each in measured.items()}
-    invariants = [
-        _loss(node.name, stages[node.name], bound[0])
-        for node in graph.grow_nodes()
-        if (bound := strictest(node, lambda invariants: invariants.loss and invariants.loss.max_increase))
-    ]
-    write_json(
-        folder.summary,
-        {
-            "name": graph.name,
-            "stages": stages,
-            "comparison": comparison(grown),
-            "invariants": invariants,
-            "arms": [arms.record(arm) for arm in found],
-            "groups": [groups.record(group) for group in together],
-        },
+    invariants = [_loss(measured[node.name], bound[0]) for node in graph.grow_nodes() if (bound := loss_limit(node))]
+    summary = Summary(
+        comparison([group for group in together if group.name == MAIN]),
+        tuple(invariants),
+        tuple(map(arms.record, found)),
+        tuple(map(groups.record, together)),
     )
+    stages = {name: _stage(each) for name, each in measured.items()}
+    write_json(folder.summary, summary_json(graph.name, stages, summary))
 
 
 def compare(folder: RunFolder, ways: Sequence[Way]) -> list[Arm]:
@@ -59,73 +63,72 @@ def compare(folder: RunFolder, ways: Sequence[Way]) -> list[Arm]:
     return found
 
 
-def comparison(grown: Sequence[Group]) -> dict[str, Any]:
+def comparison(grown: Sequence[Group]) -> Comparison:
     """The grown arm against its controls: of the only one, or over the seeds of the only group.
 
     `noise` is the standard error of `gap` in nats, over validation windows for one arm, over seeds for several.
     """
-    names = ("eta", "eta_noise", "gap", "noise", "saving", "sunk_saving", "why_null")
     if len(grown) > 1:
-        return dict.fromkeys(names) | {"why_null": "a sweep: see arms and groups"}
+        return Comparison(why_null="a sweep: see arms and groups")
     (group,) = grown
     if len(group.arms) == 1:
-        return {name: value for name, value in arms.record(group.arms[0]).items() if name in names}
+        one = arms.record(group.arms[0])
+        return Comparison(one.eta, one.eta_noise, one.gap, one.noise, one.saving, one.sunk_saving, one.why_null)
     over = groups.record(group)
-    return {name: over[_OVER_SEEDS.get(name, name)] for name in names}
+    return Comparison(over.eta, over.eta_se, over.gap, over.gap_se, over.saving, over.sunk_saving, over.why_null)
 
 
-_OVER_SEEDS = {"eta_noise": "eta_se", "noise": "gap_se"}
-"""What the comparison calls otherwise than a group does."""
+def _loss(measured: Measured, limit: float) -> InvariantRecord:
+    assert measured.grown is not None
+    increase = measured.grown.increase
+    status = loss_status(increase, limit)
+    return InvariantRecord(name="loss", stage=measured.node.name, status=status, value=increase, limit=limit)
 
 
-def _loss(name: str, stage: dict[str, Any], limit: float) -> dict[str, Any]:
-    increase = stage["val_loss_after"] - stage["val_loss_before"]
-    status = "held" if increase <= limit else "broken"  # a NaN does not hold
-    return {"name": "loss", "stage": name, "status": status, "value": increase, "limit": limit}
+def _dry_run(dry: DryRunResult | None) -> DryRunRecord | None:
+    return dry and DryRunRecord(_mean(dry.val_losses), dry.collisions)
 
 
-def _dry_run(dry: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What a release of siblings was foretold to do: the loss, and the share of colliding selections by layer."""
-    return dry and {"val_loss": float(np.mean(dry["val_losses"])), "collisions": dry["collisions"]}
+def _skipping(found: SkippingResult | None) -> SkippingRecord | None:
+    return found and SkippingRecord(_mean(found.val_losses), found.beta, found.skipped)
 
 
-def _skipping(measured: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What dynamic skipping would do to the pruned model: the loss, and by layer beta and the share of calls."""
-    return measured and {
-        "val_loss": float(np.mean(measured["val_losses"])),
-        "beta": measured["beta"],
-        "skipped": measured["skipped"],
-    }
+def _stage(measured: Measured) -> StageRecord:
+    node, grown, trained = measured.node, measured.grown, measured.trained
+    loss, cost, active = float(measured.losses.mean()), node.after.cost, node.after.active_params
+    if grown is not None:
+        return GrowRecord(
+            arm=node.arm,
+            kind=node.kind,
+            origin=node.origin,
+            val_loss=loss,
+            total_params=cost.total_params,
+            active_params=active,
+            seconds=grown.seconds,
+            val_loss_before=_mean(grown.val_losses_before),
+            val_loss_after=loss,
+            dry_run=_dry_run(grown.dry_run),
+            skipping=_skipping(grown.skipping),
+            predicted_val_loss=_mean(grown.predicted_val_losses) if grown.predicted_val_losses else None,
+            k_eff=grown.k_eff,
+            operators=tuple({key: told for key, told in done.items() if key != "units"} for done in grown.operators),
+        )
+    assert trained is not None and isinstance(node, TrainNode)
+    return TrainRecord(
+        arm=node.arm,
+        kind=node.kind,
+        origin=node.origin,
+        val_loss=loss,
+        total_params=cost.total_params,
+        active_params=active,
+        seconds=sum(measured.step_seconds),
+        seconds_per_step=median(measured.step_seconds) if measured.step_seconds else None,
+        steps=node.steps,
+        tokens=node.tokens,
+        load=trained.load,
+        sibling_cosine=trained.sibling_cosine,
+    )
 
 
-def _stage(measured: Measured) -> dict[str, Any]:
-    node, result = measured.node, measured.result
-    after = node.after
-    common = {
-        "arm": node.arm,
-        "kind": node.kind,
-        "from": node.origin,
-        "val_loss": float(measured.losses.mean()),
-        "total_params": after.cost.total_params,
-        "active_params": after.active_params,
-        "seconds": result["seconds"] if isinstance(node, GrowNode) else sum(measured.step_seconds),
-    }
-    if isinstance(node, GrowNode):
-        predicted = result.get("predicted_val_losses")
-        return common | {
-            "val_loss_before": float(np.mean(result["val_losses_before"])),
-            "val_loss_after": common["val_loss"],
-            "dry_run": _dry_run(result.get("dry_run")),
-            "skipping": _skipping(result.get("skipping")),
-            "predicted_val_loss": float(np.mean(predicted)) if predicted else None,
-            "k_eff": result.get("k_eff"),
-            # Which units every expert keeps is in the journal: there may be millions.
-            "operators": [{key: told for key, told in done.items() if key != "units"} for done in result["operators"]],
-        }
-    return common | {
-        "seconds_per_step": median(measured.step_seconds) if measured.step_seconds else None,
-        "steps": node.steps,
-        "tokens": node.tokens,
-        "load": result["load"],
-        "sibling_cosine": result["sibling_cosine"],
-    }
+def _mean(losses: Sequence[float]) -> float:
+    return float(np.mean(losses))

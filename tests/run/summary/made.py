@@ -11,8 +11,8 @@ import numpy as np
 from growc.files.atomic import read_json, write_json
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
 from growc.growth.open import open_spec
-from growc.run.folder import RunFolder
-from growc.run.journal import append_rows
+from growc.records.folder import RunFolder
+from growc.records.metrics import Row, append_rows
 from growc.run.summary import write_summary
 from tests.operators_cases import EXACT
 from tests.run import tiny
@@ -75,19 +75,19 @@ def finished(
         if isinstance(node, GrowNode):
             replicas = {site.layer: [2] * site.num_experts for site in node.before.moe}
             before = (loss(node) - 0.1 + WINDOWS).tolist()
-            write_json(at / "result.json", {
+            write_json(run.result(node.name), {
                 "val_losses": losses, "val_losses_before": before, "predicted_val_losses": losses, "k_eff": {},
                 "seconds": 5.0, "operators": [{"op": "expert_upcycling", "replicas": replicas, "scores": {}}],
             })  # fmt: skip
             continue
-        write_json(at / "result.json", {"val_losses": losses, "load": {}, "sibling_cosine": {}} | result)
+        write_json(run.result(node.name), {"val_losses": losses, "load": {}, "sibling_cosine": {}} | result)
         each = seconds(node) if seconds else [1.0] * node.steps
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         for step, spent in enumerate(each, start=1):
-            rows.append({"step": step, "loss": 2.0, "tokens_per_second": node.training.batch_tokens / spent})
+            rows.append(Row(step, loss=2.0, tokens_per_second=node.training.batch_tokens / spent))
             if curve and node.training.validate_every and step % node.training.validate_every == 0:
-                rows.append({"step": step, "val_loss": curve(node, step)})
-        append_rows(at / "metrics.jsonl", [*rows, {"step": node.steps, "val_loss": loss(node)}])
+                rows.append(Row(step, val_loss=curve(node, step)))
+        append_rows(run.metrics(node.name), [*rows, Row(node.steps, val_loss=loss(node))])
     write_summary(run, built)
     return read_json(run.summary)
 

@@ -11,7 +11,7 @@ import pytest
 
 from growc.files.atomic import read_json
 from growc.growth.graph import GrowNode, GrowthGraph, TrainNode
-from growc.run.folder import RunFolder
+from growc.records.folder import RunFolder
 from growc.run.summary import write_summary
 from tests.run.summary.made import BOTH, CONSTANT, WINDOWS, Node, arm, finished, graph, stages
 

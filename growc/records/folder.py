@@ -1,4 +1,4 @@
-"""The run folder: where everything lies."""
+"""The run folder: where everything lies, and what its files are called."""
 
 from __future__ import annotations
 
@@ -28,6 +28,26 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
+    def outcome(self) -> Path:
+        """How the ranks ended, for the launcher."""
+        return self.path / "outcome.json"
+
+    @property
+    def stop(self) -> Path:
+        """A file here asks all ranks to save and stop."""
+        return self.path / "stop"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the launcher while it runs."""
+        return self.path / "lock"
+
+    @property
+    def lock_of_rank0(self) -> Path:
+        """Held by the first rank, which may outlive the launcher."""
+        return self.path / "lock.rank0"
+
+    @property
     def data(self) -> Path:
         """The tokenized data."""
         return self.path / "data"
@@ -43,6 +63,14 @@ class RunFolder:
     def stage(self, node: str) -> Path:
         """The folder of one node."""
         return self.path / "stages" / node
+
+    def result(self, node: str) -> Path:
+        """What a finished node measured."""
+        return self.stage(node) / "result.json"
+
+    def metrics(self, node: str) -> Path:
+        """A row for every step of a node that trains, and for every validation."""
+        return self.stage(node) / "metrics.jsonl"
 
     def checkpoint(self, node: str) -> Path:
         """The state after the node: a Hugging Face folder plus the training state."""
