@@ -47,6 +47,13 @@ class State:
             return f"sources.{self.source}" if self.source else "source"
         return self.node + (".stable" if self.port == "stable" else "")
 
+    @staticmethod
+    def read(text: str) -> State:
+        """The state of which this is the text."""
+        if "/" not in text and (text == "source" or text.startswith("sources.")):
+            return State(None, source=text.removeprefix("sources.") if "." in text else "")
+        return State(text.removesuffix(".stable"), "stable" if text.endswith(".stable") else "end")
+
 
 @dataclass(frozen=True)
 class Root:

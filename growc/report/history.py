@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from growc.growth.graph import Port, State
 from growc.plan.plan import Growth, InvariantRecord, Plan
 from growc.plan.plan import Stage as PlannedStage
 from growc.records.results import GrowResult, Result, TrainResult
 from growc.records.summary import ArmRecord, Comparison, GroupRecord
+from growc.records.trajectory import Trajectory
 from growc.spec.points import Point
 from growc.spec.stage_name import StageName
 
@@ -52,25 +54,31 @@ class Clock:
 class Stage:
     """A stage that has begun.
 
-    `start` is the stage before it (None: the source), `from_stable` whether it goes on from before that one's anneal;
-    `done_tokens` and `stable_tokens` are its own training tokens so far and up to its anneal.
+    `starts` are the states that it starts from, of no node where these are sources; `done_steps` and `stable_steps` are
+    its training steps so far and up to its anneal, once the state there is saved.
     """
 
     planned: PlannedStage
-    start: str | None
-    from_stable: bool
+    starts: tuple[State, ...]
     curve: Curve
     clock: Clock
-    done_tokens: float
-    stable_tokens: float | None
+    done_steps: int
+    stable_steps: int | None
     result: Result | None
-    others: tuple[tuple[str, bool], ...] = ()
 
     @property
-    def starts(self) -> tuple[tuple[str, bool], ...]:
-        """All stages that it starts from, and whether from their stable state."""
-        first = ((self.start, self.from_stable),) if self.start is not None else ()
-        return (*first, *self.others)
+    def batch_tokens(self) -> int:
+        """Training tokens of a step."""
+        return self.planned.tokens // self.planned.steps if self.planned.steps else 0
+
+    @property
+    def done_tokens(self) -> int:
+        """Its training tokens so far."""
+        return self.done_steps * self.batch_tokens
+
+    def steps_to(self, port: Port) -> int:
+        """Its steps so far, or up to its anneal."""
+        return self.stable_steps if port == "stable" and self.stable_steps is not None else self.done_steps
 
     @property
     def name(self) -> str:
@@ -114,51 +122,17 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Leg:
-    """A stage as a part of a trail: it starts after `offset` tokens and counts up to `tokens` of its own.
-
-    Where it mixes several states, the tokens of all that led to them stand before it.
-    """
-
-    stage: Stage
-    offset: float
-    tokens: float
-
-
-@dataclass(frozen=True)
-class Trail:
-    """A stage from which nothing else starts, the last of `legs`, and all that led to it.
-
-    `point` is where in a sweep, as far as it matters.
-    """
+class Trail(Trajectory[Stage]):
+    """The trajectory to a stage from which nothing else starts; `point` is where in a sweep, as far as it matters."""
 
     arm: str
     label: str
-    legs: tuple[Leg, ...]
     point: Point = ()
-
-    @property
-    def end(self) -> Stage:
-        """The last stage."""
-        return self.legs[-1].stage
-
-    @property
-    def trunk(self) -> tuple[Leg, ...]:
-        """The legs from the source to the end, along the first state where several are mixed."""
-        by_name, way = {leg.stage.name: leg for leg in self.legs}, [self.legs[-1]]
-        while (start := way[-1].stage.start) in by_name:
-            way.append(by_name[start])
-        return tuple(reversed(way))
-
-    @property
-    def tokens(self) -> float:
-        """Training tokens along the trail."""
-        return self.legs[-1].offset + self.legs[-1].tokens
 
     @property
     def seconds(self) -> float:
         """Seconds of work along the trail, every stage in full."""
-        return sum(leg.stage.clock.work for leg in self.legs)
+        return sum(segment.stage.clock.work for segment in self.segments)
 
 
 @dataclass(frozen=True)

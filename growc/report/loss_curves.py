@@ -31,24 +31,24 @@ class Band:
 
 def growth_at(trail: Trail) -> float | None:
     """Tokens at the first growth of a trail."""
-    return next((leg.offset for leg in trail.trunk if leg.stage.grows), None)
+    return next((segment.offset for segment in trail.trunk if segment.stage.grows), None)
 
 
 def course(trail: Trail, kind: Kind) -> Course:
     """The losses along a trail, and those on both sides of every growth."""
     found: dict[float, float] = {}
-    for leg in trail.trunk:
-        curve, result = leg.stage.curve, leg.stage.grown
+    for segment in trail.trunk:
+        curve, result = segment.stage.curve, segment.stage.grown
         if result is not None and kind == "validation":
-            found[leg.offset] = mean(result.val_losses_before)
-            found[leg.offset + 0.5] = mean(result.val_losses)
+            found[segment.offset] = mean(result.val_losses_before)
+            found[segment.offset + 0.5] = mean(result.val_losses)
             continue
         tokens, losses = (curve.val_tokens, curve.val_loss) if kind == "validation" else (curve.tokens, curve.loss)
-        on = tokens <= leg.tokens
+        on = tokens <= segment.tokens
         tokens, losses = tokens[on], losses[on]
         if kind == "training":
             tokens, losses = binned(tokens, losses)
-        found.update(zip((leg.offset + tokens).tolist(), losses.tolist(), strict=True))
+        found.update(zip((segment.offset + tokens).tolist(), losses.tolist(), strict=True))
     return dict(sorted(found.items()))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from growc.diagnostics import fail
+from growc.growth.graph import State
 from growc.plan.freeze import read_plan
 from growc.plan.plan import InvariantRecord, Plan
 from growc.plan.plan import Stage as PlannedStage
@@ -102,18 +103,16 @@ def _stage(folder: RunFolder, planned: PlannedStage, plan: Plan, journal: list[E
     batch = planned.tokens / planned.steps if planned.steps else 0.0
     training = sum(batch / row.tokens_per_second for row in rows if row.tokens_per_second)
     known = {stage.name for stage in plan.stages}
-    first, *others = ((name.removesuffix(".stable"), name.endswith(".stable")) for name in planned.start or (SOURCE,))
+    starts = [State.read(name) for name in planned.start or (SOURCE,)]
     saved = [event.step for event in journal if event.stage == planned.name and event.state == "stable" and event.step]
     return Stage(
         planned=planned,
-        start=first[0] if first[0] in known else None,
-        from_stable=first[1],
+        starts=tuple(state if state.node in known else State(None) for state in starts),
         curve=_curve(rows, batch),
         clock=Clock(training, result.seconds if isinstance(result, GrowResult) else 0.0, wall(planned.name, journal)),
-        done_tokens=max((row.step for row in rows), default=0) * batch,
-        stable_tokens=saved[-1] * batch if saved else None,
+        done_steps=max((row.step for row in rows), default=0),
+        stable_steps=saved[-1] if saved else None,
         result=result,
-        others=tuple(start for start in others if start[0] in known),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from growc.growth.graph import State
 from growc.records.summary import ArmRecord, GroupRecord
 from growc.report.history import Floats, Run, Trail
 from growc.report.trails import ARM_NAMES
@@ -64,7 +65,7 @@ def _recorded(run: Run) -> list[Group]:
 
 def _under_way(run: Run) -> list[Group]:
     """By the names of the stages. Of a group in which some arms have ended, these."""
-    passed = {start.removesuffix(".stable") for stage in run.plan.stages for start in stage.start}
+    passed = {State.read(start).node for stage in run.plan.stages for start in stage.start}
     alike: dict[tuple[str, tuple[tuple[str, str], ...]], list[Trail]] = {}
     for trail in run.trails:
         point = tuple(pair for pair in trail.point if pair[0] != SEED)

@@ -102,8 +102,8 @@ def arm_rows(runs: tuple[Run, ...]) -> list[ArmRow]:
 
 def _arm(run: Run, trail: Trail, look: Look, name: str) -> ArmRow:
     end, result = trail.end, trail.end.result
-    legs = [leg.stage for leg in trail.legs if not leg.stage.grows]
-    trained = sum(stage.clock.training for stage in legs)
+    trainings = [each.stage for each in trail.segments if not each.stage.grows]
+    trained = sum(stage.clock.training for stage in trainings)
     model = end.planned.model
     if result:
         spread = standard_error(np.array(result.val_losses))
@@ -112,7 +112,7 @@ def _arm(run: Run, trail: Trail, look: Look, name: str) -> ArmRow:
         value = f"under way, {percent(end.done_tokens / end.planned.tokens)}" if end.planned.tokens else NONE
     return ArmRow(
         look, name, end.name, value, _difference(run, trail), count(trail.tokens), duration(trail.seconds),
-        count(sum(stage.done_tokens for stage in legs) / trained) if trained else NONE,
+        count(sum(stage.done_tokens for stage in trainings) / trained) if trained else NONE,
         f"{count(model.total_params)} / {NONE if model.active_params is None else count(model.active_params)}",
     )  # fmt: skip
 

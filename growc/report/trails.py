@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from growc.report.history import Leg, Stage, Trail
+from growc.records.trajectory import segments
+from growc.report.history import Stage, Trail
 from growc.spec.baselines import ARMS
 from growc.spec.points import Point
 
@@ -21,7 +22,7 @@ def trails(stages: tuple[Stage, ...], also: Collection[str] = ()) -> tuple[Trail
     Stages named in `also` end a trail even where another arm goes on from them.
     """
     by_name = {stage.name: stage for stage in stages}
-    started_from = {name for stage in stages for name, _ in stage.starts}
+    started_from = {state.node for stage in stages for state in stage.starts}
     ends = [stage for stage in stages if stage.name not in started_from or stage.name in also]
     found: list[Trail] = []
     for arm in ARMS:
@@ -30,7 +31,7 @@ def trails(stages: tuple[Stage, ...], also: Collection[str] = ()) -> tuple[Trail
             for end in mine:
                 name = ", ".join((ARM_NAMES[arm], *words(point)))
                 label = name if end is mine[-1] else f"{name}, to {end.stage}"
-                found.append(Trail(arm, label, _legs(end, by_name), point))
+                found.append(Trail(segments(tuple(_before(end, by_name).values())), arm, label, point))
     return tuple(found)
 
 
@@ -39,22 +40,10 @@ def words(point: Point) -> list[str]:
     return [f"{axis} {label}" for axis, label in point]
 
 
-def _legs(end: Stage, stages: dict[str, Stage]) -> tuple[Leg, ...]:
-    """The stages on the way to `end`; each counts as far as the furthest of those after it took it."""
-    way = _before(end, stages)
-    left = {start for stage in way.values() for start in stage.starts}
-    legs: dict[str, Leg] = {}
-    for name, stage in way.items():
-        stable = stage.stable_tokens if (name, True) in left and (name, False) not in left else None
-        offset = sum((legs[before].tokens for before in _before(stage, stages) if before != name), 0.0)
-        legs[name] = Leg(stage, offset, stage.done_tokens if stable is None else stable)
-    return tuple(legs.values())
-
-
 def _before(end: Stage, stages: dict[str, Stage]) -> dict[str, Stage]:
     """`end` and all that led to it, each after what it starts from."""
     found: dict[str, Stage] = {}
-    for name, _ in end.starts:
-        if name in stages:
-            found |= _before(stages[name], stages)
+    for state in end.starts:
+        if state.node in stages:
+            found |= _before(stages[state.node], stages)
     return found | {end.name: end}

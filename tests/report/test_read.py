@@ -36,7 +36,7 @@ def test_the_time_between_an_interruption_and_its_resumption_is_nobodys() -> Non
 
 def test_a_trail_counts_what_the_next_stage_took(tmp_path: Path) -> None:
     (run,) = read_runs([make_run(tmp_path / "run", SHORT)])
-    ways = {trail.label: [(leg.stage.name, leg.offset / BATCH) for leg in trail.legs] for trail in run.trails}
+    ways = {trail.label: [(each.stage.name, each.offset / BATCH) for each in trail.segments] for trail in run.trails}
     assert ways == {
         "grown": [("pretrain", 0), ("upcycle", 36), ("cpt", 36)],
         "source alone": [("pretrain", 0), ("fixed_source/cpt", 36)],

@@ -91,7 +91,7 @@ def test_records_name_every_parent_and_count_every_token_once(unbroken: Path) ->
     assert lineage["from"] == ["math.stable", "code"]
     assert (unbroken / "report.html").exists()
     (run,) = read_runs([unbroken])
-    assert {trail.arm: [leg.stage.name for leg in trail.legs] for trail in run.trails} == {
+    assert {trail.arm: [each.stage.name for each in trail.segments] for trail in run.trails} == {
         "main": ["math", "code", "mix", "on"],
         "fixed_source": ["math", "fixed_source/on"],
     }

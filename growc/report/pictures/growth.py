@@ -121,5 +121,5 @@ def _bar(axes: Axes, at: float, changes: Floats, colour: str, name: str) -> None
 
 def _look(run: Run, stage: Stage, styles: dict[tuple[str, str], Look]) -> Look:
     """The look of the last trail that passes through the stage."""
-    trail = next(t for t in reversed(run.trails) if any(leg.stage.name == stage.name for leg in t.legs))
+    trail = next(t for t in reversed(run.trails) if any(each.stage.name == stage.name for each in t.segments))
     return styles[run.label, trail.label]

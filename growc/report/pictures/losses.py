@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from growc.report.history import Floats, Leg, Run, mean
+from growc.growth.graph import State
+from growc.records.trajectory import Segment
+from growc.report.history import Floats, Run, Stage, mean
 from growc.report.loss_curves import binned
 from growc.report.numbers import loss, tick
 from growc.report.palette import INK, MUTED, PREDICTED, SHARED, SURFACE, Look, looks, trail_name
@@ -80,49 +82,49 @@ def loss_curves(runs: tuple[Run, ...]) -> Picture:
 
 def _pieces(run: Run, styles: dict[tuple[str, str], Look]) -> Iterator[_Drawn]:
     """Every stage once; what several trails pass through counts as shared."""
-    passed = [leg.stage.name for trail in run.trails for leg in trail.legs]
+    passed = [segment.stage.name for trail in run.trails for segment in trail.segments]
     known, seen = _known(run), set[str]()
     for trail in run.trails:
-        for leg in trail.legs:
-            name = leg.stage.name
-            if name in seen or leg.stage.grows:
+        for segment in trail.segments:
+            name = segment.stage.name
+            if name in seen or segment.stage.grows:
                 continue
             seen.add(name)
-            start = known.get((leg.stage.start, leg.stage.from_stable))
-            yield _drawn(leg, start, styles[run.label, trail.label], shared=passed.count(name) > 1)
+            start = known.get(segment.stage.starts[0])
+            yield _drawn(segment, start, styles[run.label, trail.label], shared=passed.count(name) > 1)
 
 
-def _known(run: Run) -> dict[tuple[str | None, bool], float]:
-    """Validation losses of the states on both sides of every growth, by stage and whether before its anneal."""
-    known: dict[tuple[str | None, bool], float] = {}
+def _known(run: Run) -> dict[State, float]:
+    """Validation losses of the states on both sides of every growth, by state."""
+    known: dict[State, float] = {}
     for stage in run.grown():
         assert stage.grown
-        known[stage.start, stage.from_stable] = mean(stage.grown.val_losses_before)
-        known[stage.name, False] = mean(stage.grown.val_losses)
+        known[stage.starts[0]] = mean(stage.grown.val_losses_before)
+        known[State(stage.name)] = mean(stage.grown.val_losses)
     return known
 
 
-def _drawn(leg: Leg, start: float | None, look: Look, *, shared: bool) -> _Drawn:
-    curve = leg.stage.curve
-    on, val_on = curve.tokens <= leg.tokens, curve.val_tokens <= leg.tokens
+def _drawn(segment: Segment[Stage], start: float | None, look: Look, *, shared: bool) -> _Drawn:
+    curve = segment.stage.curve
+    on, val_on = curve.tokens <= segment.tokens, curve.val_tokens <= segment.tokens
     tokens, losses = binned(curve.tokens[on], curve.loss[on])
     val_tokens, val_losses = curve.val_tokens[val_on], curve.val_loss[val_on]
     if start is not None:
         val_tokens, val_losses = np.insert(val_tokens, 0, 0.0), np.insert(val_losses, 0, start)
-    return _Drawn(leg.offset + tokens, losses, leg.offset + val_tokens, val_losses, look, shared)
+    return _Drawn(segment.offset + tokens, losses, segment.offset + val_tokens, val_losses, look, shared)
 
 
 def _growths(run: Run, styles: dict[tuple[str, str], Look]) -> Iterator[_Growth]:
     seen = set[str]()
     for trail in run.trails:
-        for leg in trail.legs:
-            stage, result = leg.stage, leg.stage.grown
+        for segment in trail.segments:
+            stage, result = segment.stage, segment.stage.grown
             if stage.name in seen or result is None:
                 continue
             seen.add(stage.name)
             predicted = mean(result.predicted_val_losses) if result.predicted_val_losses else None
             yield _Growth(
-                stage.name, leg.offset, mean(result.val_losses_before), mean(result.val_losses), predicted,
+                stage.name, segment.offset, mean(result.val_losses_before), mean(result.val_losses), predicted,
                 styles[run.label, trail.label],
             )  # fmt: skip
 

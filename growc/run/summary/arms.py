@@ -84,7 +84,7 @@ def record(arm: Arm) -> ArmRecord:
     if isinstance(saved, str):
         why["saving"] = saved
     passed = _passed(arm, why)
-    growth = way.growth.measured.grown if way.growth and arm.grows else None
+    growth = way.growth.stage.grown if way.growth and arm.grows else None
     predicted = growth.predicted_val_losses if growth else None
     if growth and not predicted:
         why["predicted_val_loss"] = "the K_eff law does not speak of this growth"
@@ -100,7 +100,7 @@ def record(arm: Arm) -> ArmRecord:
         val_loss=float(arm.losses.mean()),
         tokens=way.tokens,
         seconds=way.seconds(),
-        train_flops=sum(leg.flops for leg in way.legs),
+        train_flops=way.flops,
         vs_source=vs_source,
         vs_source_noise=vs_source_noise,
         vs_target=vs_target,

@@ -31,8 +31,8 @@ def tokens_to_pass(grown: Way, source: Way) -> tuple[int | None, str | None]:
 def _curve(way: Way) -> dict[int, float]:
     """Validation losses by training tokens, as far as the way goes along each stage."""
     return {
-        leg.offset + step * leg.node.training.batch_tokens: loss
-        for leg in way.legs
-        for step, loss in leg.measured.validations
-        if step <= leg.steps
+        segment.offset + step * segment.stage.batch_tokens: loss
+        for segment in way.segments
+        for step, loss in segment.stage.validations
+        if step <= segment.steps
     }

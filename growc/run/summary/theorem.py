@@ -31,8 +31,9 @@ from growc.files.beside import TRAINING
 from growc.growth.graph import GrowNode, Node, TrainNode
 from growc.records.folder import RunFolder
 from growc.records.summary import Theorem
+from growc.records.trajectory import Segment
 from growc.run.source import fresh_model
-from growc.run.summary.ways import Leg, Way
+from growc.run.summary.ways import Measured, Way
 
 LABEL = "diagnostic: terms of two upper bounds, not a prediction of the loss"
 
@@ -86,41 +87,43 @@ def added(node: Node) -> tuple[MoeSite, ...]:
     return tuple(site for site in node.after.moe if site.num_experts > before.get(site.layer, 0))
 
 
-def _growth(way: Way) -> Leg:
+def _growth(way: Way) -> Segment[Measured]:
     """The one transition that the theorem speaks of."""
-    found = [leg for leg in way.legs if isinstance(leg.node, GrowNode) and added(leg.node)]
+    found = [
+        segment for segment in way.segments if isinstance(segment.stage.node, GrowNode) and added(segment.stage.node)
+    ]
     if not found:
         raise Unknown("no layer gains experts")
     if len(found) > 1:
-        names = ", ".join(leg.node.name for leg in found)
+        names = ", ".join(segment.stage.node.name for segment in found)
         raise Unknown(f"experts are added more than once ({names}), and the theorem knows one transition")
     return found[0]
 
 
-def _phi(way: Way, growth: Leg) -> float:
-    rates = [_rates(leg) for leg in way.legs]
-    before, whole = sum(rates[: way.legs.index(growth)]), sum(rates)
+def _phi(way: Way, growth: Segment[Measured]) -> float:
+    rates = [_rates(segment) for segment in way.segments]
+    before, whole = sum(rates[: way.segments.index(growth)]), sum(rates)
     if whole == 0:
         raise Unknown("nothing was trained")
     return before / whole
 
 
-def _rates(leg: Leg) -> float:
-    """Sum of the learning rates over the steps of a leg."""
-    node = leg.node
+def _rates(segment: Segment[Measured]) -> float:
+    """Sum of the learning rates over the steps of a segment."""
+    node = segment.stage.node
     if not isinstance(node, TrainNode):
         return 0.0
     schedule, peak = node.training.schedule, node.training.optimizer.lr
-    return sum(learning_rate(schedule, peak, step, node.steps) for step in range(leg.steps))
+    return sum(learning_rate(schedule, peak, step, node.steps) for step in range(segment.steps))
 
 
 def _ratios(
-    way: Way, growth: Leg, folder: RunFolder, random: RandomStart, why: dict[str, str]
+    way: Way, growth: Segment[Measured], folder: RunFolder, random: RandomStart, why: dict[str, str]
 ) -> dict[int, float | None]:
     """||th_T - th_U|| / ||th_T - th_0|| of the experts that the growth added, by layer."""
-    if way.end.node is growth.node:
+    if way.end.node is growth.stage.node:
         raise Unknown("nothing was trained after the growth")
-    ends, starts = (folder.checkpoint(node.name) / TRAINING for node in (way.end.node, growth.node))
+    ends, starts = (folder.checkpoint(node.name) / TRAINING for node in (way.end.node, growth.stage.node))
     for path in (ends, starts):
         if not (path / "shards").is_dir():
             raise Unknown(f"the state {path.relative_to(folder.path)} is gone")
@@ -128,7 +131,7 @@ def _ratios(
     fresh = random.tensors(without_siblings(config, field) if field else config, way.path.seed)
     experts = {site.layer: site.num_experts for site in way.end.node.after.moe}
     ratios: dict[int, float | None] = {}
-    for site in added(growth.node):
+    for site in added(growth.stage.node):
         try:
             if experts.get(site.layer) != site.num_experts:
                 raise Unknown("its number of experts changed after the growth")
@@ -138,10 +141,10 @@ def _ratios(
     return ratios
 
 
-def _new(growth: Leg, site: MoeSite) -> list[int]:
+def _new(growth: Segment[Measured], site: MoeSite) -> list[int]:
     """The experts of a layer that were not there before: all but the first of every group of copies."""
-    old = [True] * next((s.num_experts for s in growth.node.before.moe if s.layer == site.layer), 0)
-    grown = growth.measured.grown
+    old = [True] * next((s.num_experts for s in growth.stage.node.before.moe if s.layer == site.layer), 0)
+    grown = growth.stage.grown
     assert grown is not None
     for decision in grown.decisions:
         replicas = decision.replicas.get(site.layer)

@@ -9,11 +9,12 @@ from statistics import median
 
 import numpy as np
 
-from growc.growth.graph import ArmPath, GrowNode, GrowthGraph, State, TrainNode, digest
+from growc.growth.graph import ArmPath, GrowNode, Port, State, TrainNode, digest
 from growc.records.folder import RunFolder
 from growc.records.metrics import read_rows
 from growc.records.read import read_record
 from growc.records.results import GrowResult, Result, TrainResult
+from growc.records.trajectory import Trajectory, segments
 from growc.run.summary.statistics import Floats
 
 
@@ -28,6 +29,30 @@ class Measured:
     result: Result
     step_seconds: tuple[float, ...] = ()
     validations: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.node.name
+
+    @property
+    def starts(self) -> tuple[State, ...]:
+        """All states that the node starts from."""
+        return self.node.starts
+
+    @property
+    def grows(self) -> bool:
+        """Whether the node grows."""
+        return isinstance(self.node, GrowNode)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Training tokens of a step."""
+        return self.node.training.batch_tokens
+
+    def steps_to(self, port: Port) -> int:
+        """Steps up to the node's end, or to the stable state before its anneal."""
+        return self.node.steps_to(port)
 
     @cached_property
     def losses(self) -> Floats:
@@ -46,57 +71,16 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Leg:
-    """A node as a part of a way: the way begins it after `offset` training tokens and goes `steps` steps along it.
+class Way(Trajectory[Measured]):
+    """The trajectory of an arm; `pace` has the seconds of one step of stages by name, where they were measured."""
 
-    Where the node mixes several states, these are the tokens of all that led to them.
-
-    These are fewer than the node's own where the next node starts from the state before its anneal. `pace` is the
-    seconds of one step, where it was measured; see `paces`.
-    """
-
-    measured: Measured
-    offset: int
-    steps: int
-    pace: float | None
-
-    @property
-    def node(self) -> TrainNode | GrowNode:
-        """The node."""
-        return self.measured.node
-
-    @property
-    def tokens(self) -> int:
-        """Training tokens of the leg."""
-        return self.steps * self.node.training.batch_tokens
+    path: ArmPath
+    pace: Mapping[str, float]
 
     @property
     def flops(self) -> float:
         """FLOPs of training: three times the forward."""
-        return 3 * self.node.after.cost.flops_per_token * self.tokens
-
-
-@dataclass(frozen=True)
-class Way:
-    """All legs of one arm, from the first to its last node."""
-
-    path: ArmPath
-    legs: tuple[Leg, ...]
-
-    @property
-    def end(self) -> Measured:
-        """The last node."""
-        return self.legs[-1].measured
-
-    @property
-    def tokens(self) -> int:
-        """Training tokens from the source on."""
-        return sum(leg.tokens for leg in self.legs)
-
-    @property
-    def growth(self) -> Leg | None:
-        """The first growth, if the arm grows."""
-        return next((leg for leg in self.legs if isinstance(leg.node, GrowNode)), None)
+        return sum(3 * segment.stage.node.after.cost.flops_per_token * segment.tokens for segment in self.segments)
 
     def seconds(self, *, after_growth: bool = False) -> float | None:
         """Seconds of training: C of arXiv 2604.19835, Eq. 1; None where those of a stage were not measured.
@@ -105,9 +89,10 @@ class Way:
         left to pay where the source exists already.
         """
         since = self.growth.offset if after_growth and self.growth else 0
-        legs = [leg for leg in self.legs if leg.steps and leg.offset >= since]
-        paces = [leg.pace for leg in legs if leg.pace is not None]
-        return sum(leg.steps * pace for leg, pace in zip(legs, paces, strict=True)) if len(paces) == len(legs) else None
+        paid = [segment for segment in self.segments if segment.steps and segment.offset >= since]
+        if any(segment.stage.name not in self.pace for segment in paid):
+            return None
+        return sum(segment.steps * self.pace[segment.stage.name] for segment in paid)
 
 
 def measure(folder: RunFolder, node: TrainNode | GrowNode) -> Measured:
@@ -146,17 +131,6 @@ def _work(node: TrainNode) -> str:
     )  # fmt: skip
 
 
-def way(graph: GrowthGraph, path: ArmPath, measured: Mapping[str, Measured], pace: Mapping[str, float]) -> Way:
+def way(path: ArmPath, measured: Mapping[str, Measured], pace: Mapping[str, float]) -> Way:
     """The way of an arm, with how far it goes along each stage."""
-    legs: dict[str, Leg] = {}
-    before: dict[str, set[str]] = {}
-    left = {state for name in path.nodes for state in graph.node(name).starts}
-    for name in path.nodes:
-        node = measured[name].node
-        stable = State(name, "stable") in left and State(name) not in left
-        steps = node.steps_to("stable" if stable else "end")
-        parents = {state.node for state in node.starts if state.node is not None}
-        before[name] = parents.union(*(before[parent] for parent in parents))
-        offset = sum(legs[parent].tokens for parent in before[name])
-        legs[name] = Leg(measured[name], offset, steps, pace.get(name))
-    return Way(path, tuple(legs.values()))
+    return Way(segments([measured[name] for name in path.nodes]), path, pace)

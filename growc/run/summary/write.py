@@ -37,7 +37,7 @@ def write_summary(folder: RunFolder, graph: GrowthGraph) -> None:
     """Put the results of all stages and arms together; one process, after the last stage."""
     measured = {node.name: measure(folder, node) for node in graph.nodes}
     pace = paces(measured)
-    found = compare(folder, [way(graph, path, measured, pace) for path in graph.paths])
+    found = compare(folder, [way(path, measured, pace) for path in graph.paths])
     together = groups.grouped(found, graph.seed_axes)
     invariants = [_loss(measured[node.name], bound[0]) for node in graph.grow_nodes() if (bound := loss_limit(node))]
     summary = Summary(
