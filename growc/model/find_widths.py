@@ -97,8 +97,10 @@ class _Widths:
         return makes, reads
 
     def _last_norm(self) -> fx.Node | None:
-        """The norm that the head reads, where the head is the table of embeddings."""
-        norms = [node for node in self.finder.order if self.finder.layer(node) is None and self._norm(node)]
+        """The norm behind all layers that the head reads, where the head is the table of embeddings."""
+        nodes = list(self.finder.order)
+        inside = max((place for place, node in enumerate(nodes) if self.finder.layer(node) is not None), default=0)
+        norms = [node for node in nodes[inside:] if self.finder.layer(node) is None and self._norm(node)]
         return norms[-1] if norms and self.tied else None
 
     def _norm(self, node: fx.Node) -> Norm | None:

@@ -14,6 +14,9 @@ STARTS = (0.0, -1.0)
 """Values of a gain at which a norm gives nought: some families store what is above 1."""
 
 
+VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
 @dataclass(frozen=True)
 class Norm:
     """A module that normalises the last dimension of what it is given.
@@ -63,10 +66,6 @@ def norm_of(module: nn.Module, parameters: Mapping[str, Tensor], width: int) -> 
 
 
 def _takes_one(module: nn.Module) -> bool:
-    """Whether a module can be called with one tensor."""
-    needed = [
-        parameter
-        for parameter in signature(module.forward).parameters.values()
-        if parameter.default is Parameter.empty and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
-    ]
-    return len(needed) == 1
+    """Whether a module takes one tensor, and nothing else: a norm with a gate is none of those that are known."""
+    given = [one for one in signature(module.forward).parameters.values() if one.kind not in VARIADIC]
+    return len(given) == 1
