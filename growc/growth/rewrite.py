@@ -161,10 +161,20 @@ def _width_refusals(operator: WidensAxes, source: ModelGraph) -> list[Problem]:
 def _layer_refusals(operator: ReordersLayers, source: ModelGraph) -> Iterator[Problem]:
     """Why the layers of `source` cannot be in the order that the operator wants, or not closed."""
     order = operator.layer_order(source)
-    if fitting_config(source, order) is None:
+    config = fitting_config(source, order)
+    if config is None:
         message = f"{source.model_type}'s config cannot say that layers {', '.join(map(str, order))} follow each other"
         help = "it tells kinds of layers by a count or a period: choose an order that keeps it, or a source with lists"
         yield Problem("GROW396", message, help)
+        return
+    try:
+        grown = inspect(config, source.cost.sequence_length)
+    except GrowcError as error:
+        yield from (Problem("GROW396", one.message, one.help) for one in error.diagnostics)
+        return
+    if shared := next((name for name in grown.tied if name.startswith(f"{grown.blocks.path}.")), None):
+        message = f"{shared} of the grown model would be shared with another layer"
+        yield Problem("GROW396", message, "choose a source whose layers have weights of their own")
     elif operator.closes:
         try:
             closing(source)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.families.configs import find
+from benchmarks.families.sweep import runs
 from growc.anatomy.model_graph import ModelGraph
 from growc.checks.twin import LENGTH
 from growc.growth.rewrite import refusals, rewrite
@@ -116,3 +118,10 @@ def test_siblings_follow_their_layers() -> None:
     grows = deepen({"rule": "interpose"})
     after = siblings_after(grows, {1: (2, 2)}, {}, grows.order_of(2))
     assert after == {2: (2, 2), 3: (2, 2)}
+
+
+def test_layers_that_would_share_weights_with_their_copies_are_refused() -> None:
+    """Zamba2 has one attention block for all of its hybrid layers; the small model has one such layer."""
+    source = inspect(find("zamba2", runs).config.to_dict(), LENGTH)
+    (problem,) = refusals(deepen({"rule": "last", "layers": 1}), source)
+    assert problem.code == "GROW396"
