@@ -89,7 +89,9 @@ def _read(node: GrowNode, lineage: dict[str, Any], source: Rows) -> tuple[list[S
         moe = resolve_moe(before, wanted_mixtures(operator, before))
         config = operator.config(before, replicas, moe)
         if isinstance(operator, ReordersLayers):
-            config = fitting_config(before, operator.layer_order(before)) or config
+            fitting = fitting_config(before, operator.layer_order(before))
+            assert fitting is not None, "what cannot be said was refused before it grew"
+            config = fitting
         after = inspect(config, before.cost.sequence_length)
         seed = f"{node.training.seed}/{node.stage}/{index}"
         steps.append(Step(operator, seed, before, after, source, record, map_order_of(operator, before, moe)))
